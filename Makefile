@@ -1,0 +1,33 @@
+# `make demo`, `make test`, `make quality`. Each sets up .venv on first use and reuses it after.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types unit quality clean
+demo: .venv/runtime.stamp
+	$(BIN)/latewood demo
+
+test: lint types unit quality
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev.stamp
+	$(BIN)/mypy
+
+unit: .venv/dev.stamp
+	$(BIN)/python -m pytest
+
+quality: .venv/dev.stamp
+	$(BIN)/python scripts/quality.py
+
+.venv/runtime.stamp: pyproject.toml constraints.txt scripts/setup_env.py
+	$(PYTHON) scripts/setup_env.py runtime
+	touch $@
+
+.venv/dev.stamp: pyproject.toml constraints.txt scripts/setup_env.py
+	$(PYTHON) scripts/setup_env.py dev
+	touch $@ .venv/runtime.stamp
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .hypothesis
