@@ -1,0 +1,1 @@
+"""Text to vectors: late chunking with adapters, on CPU and GPU."""

@@ -1,0 +1,290 @@
+"""The embedder: whole documents in, one vector per chunk out (late chunking, arXiv 2409.04701)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.adapters import adapter_checksum
+from embedder.backbone import Backbone, load_backbone
+from embedder.checkpoint import Checkpoint, find_checkpoint
+from embedder.owner import Job, Owner, never
+from embedder.pooling import blend, means
+from embedder.rows import Frame, Row
+from embedder.tokenizer import TextTokenizer, Tokens
+from embedder.types import Floats, InputError, ModelDescription, Offsets, SpannedText, Task
+from embedder.windows import token_spans
+
+
+def load_embedder(
+    model: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    context: float | None = None,
+    window: int | None = None,
+) -> LocalEmbedder:
+    """Load a model and start the thread that owns it.
+
+    Args:
+        model: a name from `embedder.models`, or the path of a folder in one of their layouts.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        dtype: `auto`, `float32` or `bfloat16`.
+        context: 0 (each chunk alone) to 1 (late chunking); the model's own default when None.
+        window: tokens that attend to each other at most; all the model's positions when None.
+
+    Raises:
+        ModelNotFoundError: no such model, or its weights are not on this machine.
+        CheckpointError: the files are not what they claim to be.
+        InputError: device, dtype, context or window is out of range.
+    """
+    checkpoint = find_checkpoint(model)
+    description = checkpoint.description
+    dial = description.context if context is None else context
+    if not 0 <= dial <= 1:
+        raise InputError(f"context {dial} is not between 0 (each chunk alone) and 1 (late chunking)")
+    positions = description.max_tokens if window is None else window
+    if positions > description.max_tokens:
+        raise InputError(
+            f"a window of {window} tokens is more than the {description.max_tokens} this model can take"
+        )
+    tokenizer = TextTokenizer(checkpoint.folder)
+    frames = _frames(description, tokenizer, positions)
+    backbone = load_backbone(checkpoint, device, dtype)
+    return LocalEmbedder(checkpoint, tokenizer, backbone, frames, dial)
+
+
+@dataclass(slots=True)
+class _Request:
+    """Rows and the tokens that go into each slot, while a request is put together."""
+
+    rows: list[Row] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+
+    def add(self, frame: Frame, ids: NDArray[np.int32], spans: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Ask for a sum over each token span of one text; returns the slots, (len(spans),) int64."""
+        first = len(self.counts)
+        self.rows.extend(frame.rows(ids, spans, first))
+        self.counts.extend((spans[:, 1] - spans[:, 0]).tolist())
+        return np.arange(first, len(self.counts), dtype=np.int64)
+
+    def add_whole(self, frame: Frame, ids: NDArray[np.int32]) -> int:
+        """Ask for one text by itself, pooled as the model was trained; returns its slot."""
+        slot = len(self.counts)
+        self.rows.extend(frame.whole(ids, slot))
+        self.counts.append(len(frame.before) + len(ids) + len(frame.after))
+        return slot
+
+    def add_both(self, frame: Frame, ids: NDArray[np.int32]) -> tuple[int, int]:
+        """Ask, in the same passes, for a text by itself and for its content; returns both slots."""
+        slot = len(self.counts)
+        by_itself, content = frame.whole(ids, slot), frame.rows(ids, _all(ids), slot + 1)
+        for one, other in zip(by_itself, content, strict=True):
+            self.rows.append(Row(one.ids, np.concatenate([one.pieces, other.pieces])))
+        self.counts += [len(frame.before) + len(ids) + len(frame.after), len(ids)]
+        return slot, slot + 1
+
+
+class LocalEmbedder:
+    """A model in this process. Implements `embedder.types.Embedder`; made by `load_embedder`."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        tokenizer: TextTokenizer,
+        backbone: Backbone,
+        frames: Mapping[Task, Frame],
+        context: float,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._tokenizer = tokenizer
+        self._frames = frames
+        self._context = context
+        self._backbone = backbone
+        self._fingerprint = _fingerprint(checkpoint)
+        self._recorded = {
+            "dtype": backbone.dtype,
+            "device": backbone.device,
+            "window": str(frames[Task.PASSAGE].window),
+            "context": format(context, "g"),
+        }
+        self._owner = Owner(backbone.run, backbone.budget)
+
+    @property
+    def description(self) -> ModelDescription:
+        """The model in use."""
+        return self._checkpoint.description
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """What an index must agree on: model, revision, weights, adapters, prompts, pooling, dimension."""
+        return MappingProxyType(self._fingerprint)
+
+    @property
+    def recorded(self) -> Mapping[str, str]:
+        """What is noted per document and never fatal: dtype, device, window, context."""
+        return MappingProxyType(self._recorded)
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors returned."""
+        return self._checkpoint.hidden_size
+
+    def token_offsets(self, text: str) -> Offsets:
+        """Character span of each token of `text`, without special tokens: (n, 2) int64, end exclusive."""
+        return self._tokenizer.encode(text).offsets
+
+    def embed_documents(
+        self, documents: Sequence[SpannedText], stop: Callable[[], bool] = never
+    ) -> list[Floats]:
+        """Embed whole documents, of any length.
+
+        A token belongs to the span its middle lies in. Documents longer than the window run as overlapping
+        windows, each token taken from the one in which it stands furthest from an edge. Late chunking pools
+        content tokens only; special tokens and prompt attend.
+
+        Returns:
+            For each document (len(spans), dimension) float32 unit rows.
+
+        Raises:
+            InputError: a span holds no token; merge it into its neighbour.
+            StoppedError: `stop`, which is asked now and then, said True.
+            EmbedderError: the embedder is closed, or the model gave values that are not finite.
+        """
+        ends = self._ends(documents, self._context, stop)
+        return [blend(alone, late, self._context) for alone, late in ends]
+
+    def embed_documents_both(self, documents: Sequence[SpannedText]) -> list[tuple[Floats, Floats]]:
+        """Embed whole documents at both ends of the context dial, whatever this embedder's own setting.
+
+        `embedder.pooling.blend` makes from the two what `embed_documents` gives at any context, so that
+        many can be compared for the price of one.
+
+        Returns:
+            For each document, (len(spans), dimension) float32 unit rows twice: each chunk by itself (context
+            0), and pooled from its whole document (context 1).
+
+        Raises:
+            InputError, EmbedderError: as `embed_documents`.
+        """
+        return self._ends(documents, 0.5)
+
+    def embed_texts(self, texts: Sequence[str], task: Task) -> Floats:
+        """Embed each text by itself, of any length, pooled over all tokens as the model was trained.
+
+        Returns:
+            (len(texts), dimension) float32 unit rows.
+
+        Raises:
+            InputError: a text holds no token, or the task is unknown.
+            EmbedderError: the embedder is closed, or the model gave values that are not finite.
+        """
+        frame = self._frames.get(task)
+        if frame is None:
+            raise InputError(f"unknown task {task!r}: use one of {', '.join(self._frames)}")
+        request = _Request()
+        for number, tokens in enumerate(self._tokenizer.encode_all(texts)):
+            if not len(tokens):
+                raise InputError(
+                    f"text {number} ({len(texts[number])} characters) holds nothing that can be embedded"
+                )
+            request.add_whole(frame, tokens.ids)
+        return self._run(request, Task(task), urgent=True)
+
+    def close(self) -> None:
+        """Finish what was asked before, refuse what comes after, end the owner thread."""
+        self._owner.close()
+        self._backbone.close()
+
+    def _ends(
+        self, documents: Sequence[SpannedText], context: float, stop: Callable[[], bool] = never
+    ) -> list[tuple[Floats, Floats]]:
+        """Each document's chunks by themselves and within the whole; equal where the dial needs but one."""
+        tokens = self._tokenizer.encode_all([document.text for document in documents])
+        request = _Request()
+        slots = [
+            self._ask_for(request, self._spans_of(number, document, of_text), document, of_text, context)
+            for number, (document, of_text) in enumerate(zip(documents, tokens, strict=True))
+        ]
+        vectors = self._run(request, Task.PASSAGE, urgent=False, stop=stop)
+        return [(vectors[alone], vectors[late]) for alone, late in slots]
+
+    def _spans_of(self, number: int, document: SpannedText, tokens: Tokens) -> NDArray[np.int64]:
+        spans = token_spans(tokens.offsets, document.spans, len(document.text))
+        for span, (start, end) in zip(document.spans, spans.tolist(), strict=True):
+            if start == end:
+                raise InputError(
+                    f"span [{span.start}, {span.end}) of document {number} holds no token: "
+                    "merge it into its neighbour"
+                )
+        return spans
+
+    def _ask_for(
+        self,
+        request: _Request,
+        spans: NDArray[np.int64],
+        document: SpannedText,
+        tokens: Tokens,
+        context: float,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        frame = self._frames[Task.PASSAGE]
+        if context == 1:
+            late = request.add(frame, tokens.ids, spans)
+            return late, late
+        chunks = self._chunks_alone(document, tokens, spans)
+        if len(chunks) == 1 and np.array_equal(chunks[0], tokens.ids) and context > 0:
+            both = request.add_both(frame, tokens.ids)
+            return np.array(both[:1]), np.array(both[1:])
+        alone = np.array([request.add_whole(frame, ids) for ids in chunks], dtype=np.int64)
+        return alone, request.add(frame, tokens.ids, spans) if context > 0 else alone
+
+    def _chunks_alone(
+        self, document: SpannedText, tokens: Tokens, spans: NDArray[np.int64]
+    ) -> list[NDArray[np.int32]]:
+        """Token ids of each chunk's own text: at its edges they may differ from the whole text's."""
+        texts = [document.text[span.start : span.end] for span in document.spans]
+        # A chunk with tokens in its document but none by itself (a lone word mark) keeps the document's.
+        return [
+            own.ids if len(own) else tokens.ids[start:end]
+            for own, (start, end) in zip(self._tokenizer.encode_all(texts), spans.tolist(), strict=True)
+        ]
+
+    def _run(
+        self, request: _Request, task: Task, *, urgent: bool, stop: Callable[[], bool] = never
+    ) -> Floats:
+        sums = np.zeros((len(request.counts), self.dimension), dtype=np.float32)
+        job = Job(task, request.rows, sums, self._backbone.budget, urgent=urgent)
+        self._owner.submit(job)
+        return means(job.wait(stop), np.array(request.counts, dtype=np.int64))
+
+
+def _all(ids: NDArray[np.int32]) -> NDArray[np.int64]:
+    return np.array([[0, len(ids)]], dtype=np.int64)
+
+
+def _frames(description: ModelDescription, tokenizer: TextTokenizer, window: int) -> dict[Task, Frame]:
+    frames = {}
+    for task in Task:
+        # The prompt's last space becomes part of the text's first token.
+        prompt = tokenizer.encode(description.prompts.get(task, "").rstrip()).ids
+        frames[task] = Frame(np.concatenate([tokenizer.head, prompt]), tokenizer.tail, window)
+    return frames
+
+
+def _fingerprint(checkpoint: Checkpoint) -> dict[str, str]:
+    description = checkpoint.description
+    prompts = {str(task): prompt for task, prompt in description.prompts.items()}
+    return {
+        "model": description.name,
+        "revision": description.revision,
+        "weights": checkpoint.checksum,
+        "adapters": adapter_checksum(checkpoint),
+        "prompts": json.dumps(prompts, sort_keys=True),
+        "pooling": description.pooling,
+        "dimension": str(checkpoint.hidden_size),
+    }

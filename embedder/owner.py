@@ -1,0 +1,193 @@
+"""The one thread that runs a model, and the order in which it serves those who wait."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from types import TracebackType
+
+from embedder.packing import pack, padded_length
+from embedder.rows import Row
+from embedder.types import EmbedderError, Floats, StoppedError, Task
+
+# After so many turns for short requests in a row, a long one gets a batch, so that it never starves.
+PATIENCE = 8
+
+# How often a waiting caller's `stop` is asked.
+STOP_SECONDS = 0.2
+
+RunBatch = Callable[[Task, Sequence[Row]], Sequence[Floats]]
+
+
+def never() -> bool:
+    """The `stop` of those who wait to the end."""
+    return False
+
+
+class Job:
+    """A request on its way through the model.
+
+    Attributes:
+        sums: (slots, dim) float32, complete once `wait` returns.
+        tokens: length of all rows together, padding included.
+        short: served before long ones: someone waits for it, and one batch holds it.
+    """
+
+    def __init__(self, task: Task, rows: Sequence[Row], sums: Floats, budget: int, *, urgent: bool) -> None:
+        self.task = task
+        self.sums = sums
+        self.tokens = sum(padded_length(len(row.ids)) for row in rows)
+        self.short = urgent and self.tokens <= budget
+        self.abandoned = False
+        self.done: Future[None] = Future()
+        self._rows = rows
+        self._batches = deque(pack([len(row.ids) for row in rows], budget))
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to run."""
+        return not self._batches
+
+    def next_batch(self) -> list[Row]:
+        """The rows to run next."""
+        return [self._rows[index] for index in self._batches.popleft()]
+
+    def add(self, row: Row, values: Floats) -> None:
+        """Add what `row` gave: `values` (pieces, dim) float32."""
+        self.sums[row.pieces[:, 2]] += values
+
+    def wait(self, stop: Callable[[], bool] = never) -> Floats:
+        """Block until the sums are complete. A wait that is interrupted takes the job out of the queue.
+
+        Raises:
+            StoppedError: `stop`, asked several times a second, said True.
+        """
+        try:
+            while not wait([self.done], STOP_SECONDS).done:
+                if stop():
+                    raise StoppedError("stopped on request before everything was embedded")
+            self.done.result()
+        finally:
+            self.abandoned = True
+        return self.sums
+
+
+class _Answering:
+    """Whatever goes wrong in a turn is raised where the jobs are waited for."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = jobs
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is not None:
+            for job in self._jobs:
+                job.done.set_exception(error)
+        return isinstance(error, Exception)
+
+
+class Owner:
+    """One thread that owns a model; requests queue for it.
+
+    Short requests go first, and those that wait for the same task run together; a long one gets its turns
+    batch by batch, so a query waits for one batch of an ingest, never for the whole of it.
+    """
+
+    def __init__(self, run_batch: RunBatch, budget: int) -> None:
+        self._run_batch = run_batch
+        self._budget = budget
+        self._short: deque[Job] = deque()
+        self._long: deque[Job] = deque()
+        self._short_turns = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._serve, name="embedder", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job.
+
+        Raises:
+            EmbedderError: the embedder is closed.
+        """
+        if job.finished:
+            job.done.set_result(None)
+            return
+        with self._changed:
+            if self._closed:
+                raise EmbedderError("the embedder is closed: load it again to embed more")
+            (self._short if job.short else self._long).append(job)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Finish every job that was accepted, refuse later ones, end the thread. Safe to call twice."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        try:
+            while turn := self._take():
+                with _Answering(turn):
+                    self._run(turn)
+                self._settle(turn)
+        finally:
+            # Empty unless the thread is being torn down: then nobody may wait for ever.
+            with self._changed:
+                self._closed = True
+                for job in (*self._short, *self._long):
+                    job.done.set_exception(EmbedderError("the thread that runs the model has ended"))
+
+    def _take(self) -> list[Job]:
+        """Jobs to serve next, all of one task; none when closed and everything is done."""
+        with self._changed:
+            while True:
+                self._short = deque(job for job in self._short if not job.abandoned)
+                self._long = deque(job for job in self._long if not job.abandoned)
+                if self._short or self._long:
+                    return self._take_short() if self._short_is_next() else [self._long.popleft()]
+                if self._closed:
+                    return []
+                self._changed.wait()
+
+    def _short_is_next(self) -> bool:
+        if self._short and self._long:
+            self._short_turns = (self._short_turns + 1) % (PATIENCE + 1)
+            return self._short_turns != 0
+        return bool(self._short)
+
+    def _take_short(self) -> list[Job]:
+        turn = [self._short.popleft()]
+        tokens = turn[0].tokens
+        while self._short and self._short[0].task == turn[0].task:
+            tokens += self._short[0].tokens
+            if tokens > self._budget:
+                break
+            turn.append(self._short.popleft())
+        return turn
+
+    def _run(self, turn: Sequence[Job]) -> None:
+        waiting = [(job, row) for job in turn for row in job.next_batch()]
+        for batch in pack([len(row.ids) for _, row in waiting], self._budget):
+            values = self._run_batch(turn[0].task, [waiting[index][1] for index in batch])
+            for index, value in zip(batch, values, strict=True):
+                job, row = waiting[index]
+                job.add(row, value)
+
+    def _settle(self, turn: Sequence[Job]) -> None:
+        for job in turn:
+            if job.done.done():
+                continue
+            if job.finished:
+                job.done.set_result(None)
+                continue
+            with self._changed:
+                # Behind the others: long jobs share the model batch by batch.
+                (self._short if job.short else self._long).append(job)

@@ -1,0 +1,85 @@
+"""What a request asks of the model: rows of token ids, and which of their states are summed where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.types import InputError
+from embedder.windows import overlap_of, pieces_in, plan_windows
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One input of the model.
+
+    Attributes:
+        ids: (n,) int32, special tokens and prompt included.
+        pieces: (k, 3) int64 start, end, slot: the states of tokens `[start, end)` of `ids` are added to the
+            sum in that slot; the slots of a row are distinct.
+    """
+
+    ids: NDArray[np.int32]
+    pieces: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stands around a window's content: special tokens and the task's prompt.
+
+    Attributes:
+        before: int32 ids ahead of the content.
+        after: int32 ids behind it.
+        window: tokens of a row at most, frame included.
+
+    Raises:
+        InputError: the window leaves no room for content.
+    """
+
+    before: NDArray[np.int32]
+    after: NDArray[np.int32]
+    window: int
+
+    def __post_init__(self) -> None:
+        if self.room < 1:
+            taken = len(self.before) + len(self.after)
+            raise InputError(
+                f"a window of {self.window} tokens has no room for text: special tokens and prompt take "
+                f"{taken}; use a window of at least {taken + 1}"
+            )
+
+    @property
+    def room(self) -> int:
+        """Content tokens of a window."""
+        return self.window - len(self.before) - len(self.after)
+
+    def rows(self, ids: NDArray[np.int32], spans: NDArray[np.int64], first_slot: int) -> list[Row]:
+        """Rows that together sum the states of each span once.
+
+        Args:
+            ids: (n,) int32 content tokens of one text, of any length.
+            spans: (m, 2) int64 token spans, in order, not overlapping; span i goes to slot `first_slot + i`.
+            first_slot: slot of the first span.
+        """
+        rows: list[Row] = []
+        for window in plan_windows(len(ids), self.room, overlap_of(self.room)):
+            pieces = pieces_in(window, spans)
+            if len(pieces):
+                shift = np.array([len(self.before), len(self.before), first_slot])
+                content = ids[window.start : window.end]
+                rows.append(Row(np.concatenate([self.before, content, self.after]), pieces + shift))
+        return rows
+
+    def whole(self, ids: NDArray[np.int32], slot: int) -> list[Row]:
+        """Rows that sum one text as encoders are trained to pool it: special tokens and prompt included.
+
+        Args:
+            ids: (n,) int32 content tokens, at least one.
+            slot: where `n + len(before) + len(after)` states are summed.
+        """
+        rows = self.rows(ids, np.array([[0, len(ids)]], dtype=np.int64), slot)
+        rows[0].pieces[0, 0] = 0
+        rows[-1].pieces[-1, 1] = len(rows[-1].ids)
+        return rows

@@ -1,0 +1,136 @@
+"""Text to token ids and character offsets, for texts of any length and any content."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.types import CheckpointError, Offsets
+
+# Its thread pool gains little beside the model, and makes later forks of this process print warnings.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from tokenizers import Encoding, Tokenizer
+
+UNENCODABLE = re.compile("[\0\ud800-\udfff]")
+LONGEST_PIECE = 200_000  # characters: an Encoding takes some hundred bytes a token
+CUT_SEARCH = 10_000  # characters to look back for a space; a script without spaces is cut where it stands
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A tokenised text, without special tokens.
+
+    Attributes:
+        ids: (n,) int32.
+        offsets: (n, 2) int64, str indices into the text, end exclusive.
+    """
+
+    ids: NDArray[np.int32]
+    offsets: Offsets
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class TextTokenizer:
+    """A model's own tokenizer. Safe to call from many threads: nothing in it changes after it is made.
+
+    Attributes:
+        head: special tokens that stand before every input, int32.
+        tail: special tokens that stand after it, int32.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise CheckpointError(f"{path} is missing: copy it from the model's repository into that folder")
+        content = path.read_text(encoding="utf-8")
+        try:
+            json.loads(content)
+        except ValueError as error:
+            raise CheckpointError(f"{path} is not JSON ({error}): copy it again") from error
+        self._tokenizer = Tokenizer.from_str(content)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.head, self.tail = self._special_tokens()
+
+    def encode(self, text: str) -> Tokens:
+        """Tokenise one text."""
+        return self.encode_all([text])[0]
+
+    def encode_all(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokenise each text. NUL and lone surrogates count as U+FFFD; offsets are into the text as given."""
+        starts: list[int] = []
+        pieces: list[str] = []
+        counts: list[int] = []
+        for text in texts:
+            before = len(pieces)
+            for start, piece in _pieces(UNENCODABLE.sub("\ufffd", text)):
+                starts.append(start)
+                pieces.append(piece)
+            counts.append(len(pieces) - before)
+        parts: list[Tokens] = []
+        for group in _groups(pieces):
+            encodings = self._tokenizer.encode_batch(pieces[group], add_special_tokens=False)
+            parts += [_tokens(*part) for part in zip(encodings, starts[group], strict=True)]
+        ends = np.cumsum(counts)
+        return [_join(parts[end - count : end]) for count, end in zip(counts, ends, strict=True)]
+
+    def _special_tokens(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        bare = self._tokenizer.encode("a", add_special_tokens=False).ids
+        whole = self._tokenizer.encode("a", add_special_tokens=True).ids
+        for start in range(len(whole) - len(bare) + 1):
+            if whole[start : start + len(bare)] == bare:
+                head, tail = whole[:start], whole[start + len(bare) :]
+                return np.array(head, dtype=np.int32), np.array(tail, dtype=np.int32)
+        raise CheckpointError(
+            f"the tokenizer turns 'a' into {bare} and, with special tokens, into {whole}: it is broken"
+        )
+
+
+def _pieces(text: str) -> Iterator[tuple[int, str]]:
+    """Cut a long text before a space, where a tokenizer begins a new word anyway."""
+    start = 0
+    while len(text) - start > LONGEST_PIECE:
+        end = start + LONGEST_PIECE
+        # A space after a letter: runs of spaces are one to a tokenizer and stay together.
+        borders = (
+            at for at in range(end, end - CUT_SEARCH, -1) if text[at].isspace() > text[at - 1].isspace()
+        )
+        cut = next(borders, end)
+        yield start, text[start:cut]
+        start = cut
+    yield start, text[start:]
+
+
+def _groups(pieces: Sequence[str]) -> Iterator[slice]:
+    """Runs of pieces small enough to hold all their Encodings at once."""
+    first, characters = 0, 0
+    for index, piece in enumerate(pieces):
+        characters += len(piece)
+        if characters >= LONGEST_PIECE:
+            yield slice(first, index + 1)
+            first, characters = index + 1, 0
+    if first < len(pieces):
+        yield slice(first, len(pieces))
+
+
+def _tokens(encoding: Encoding, start: int) -> Tokens:
+    offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+    return Tokens(np.array(encoding.ids, dtype=np.int32), offsets + start)
+
+
+def _join(parts: Sequence[Tokens]) -> Tokens:
+    if len(parts) == 1:
+        return parts[0]
+    return Tokens(
+        np.concatenate([part.ids for part in parts]), np.concatenate([part.offsets for part in parts])
+    )

@@ -1,0 +1,198 @@
+"""What flows in and out of the embedder. Imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Offsets = NDArray[np.int64]
+
+
+class EmbedderError(Exception):
+    """Base of every error the embedder raises on purpose."""
+
+
+class ModelNotFoundError(EmbedderError):
+    """No usable weights where they were looked for; the message says what to put where."""
+
+
+class CheckpointError(EmbedderError):
+    """Weights or adapters are not what they claim to be."""
+
+
+class InputError(EmbedderError, ValueError):
+    """A text, span, task or dimension that cannot be embedded."""
+
+
+class StoppedError(EmbedderError):
+    """The caller's own `stop` ended the work; nothing is returned."""
+
+
+class Task(StrEnum):
+    """The five tasks of Jina Embeddings v3 (arXiv 2409.10173); other models map them to prompts."""
+
+    QUERY = "retrieval.query"
+    PASSAGE = "retrieval.passage"
+    SEPARATION = "separation"
+    CLASSIFICATION = "classification"
+    TEXT_MATCHING = "text-matching"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A piece of a text: str indices (code points), end exclusive, never empty."""
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end:
+            raise InputError(f"span [{self.start}, {self.end}) must satisfy 0 <= start < end")
+
+
+@dataclass(frozen=True, slots=True)
+class SpannedText:
+    """A whole document and the spans to embed from it.
+
+    Raises:
+        InputError: spans out of order, overlapping, or past the end of the text.
+    """
+
+    text: str
+    spans: tuple[Span, ...]
+
+    def __post_init__(self) -> None:
+        before = 0
+        for span in self.spans:
+            if span.start < before:
+                raise InputError(
+                    f"span [{span.start}, {span.end}) begins before {before}, the end of the one before"
+                )
+            before = span.end
+        if before > len(self.text):
+            raise InputError(f"span ends at {before}, past the end of the text ({len(self.text)} characters)")
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """Term weights. `indices`: (n,) uint32, distinct; `values`: (n,) float32, finite."""
+
+    indices: NDArray[np.uint32]
+    values: Floats
+
+    def __post_init__(self) -> None:
+        if self.indices.shape != self.values.shape or self.indices.ndim != 1:
+            raise ValueError(
+                f"indices {self.indices.shape} and values {self.values.shape} must be equal and flat"
+            )
+        if not np.isfinite(self.values).all():
+            raise ValueError("a sparse vector has a value that is not finite")
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """What is indexed for n passages.
+
+    Attributes:
+        dense: (n, dim) float32, every row of length 1 (within 1e-3), at the largest stored dimension.
+        sparse: n BM25 vectors.
+
+    Raises:
+        ValueError: lengths differ, a value is not finite, or a row is not a unit vector.
+    """
+
+    dense: Floats
+    sparse: tuple[SparseVector, ...]
+
+    def __post_init__(self) -> None:
+        if self.dense.ndim != 2 or len(self.dense) != len(self.sparse):
+            raise ValueError(
+                f"dense {self.dense.shape} and {len(self.sparse)} sparse vectors do not belong together"
+            )
+        norms = np.linalg.norm(self.dense, axis=1)
+        if not np.isfinite(norms).all() or (len(norms) and float(np.abs(norms - 1).max()) > 1e-3):
+            raise ValueError("dense rows must be finite unit vectors")
+
+    def __len__(self) -> int:
+        return len(self.dense)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """Everything that must be known about an encoder to use it rightly.
+
+    Attributes:
+        name: the hub name, also what the user types in `MODEL`.
+        pooling: `mean`, `cls` or `last`.
+        prompts: text put before the input, per task; a task that is absent has no prompt.
+        max_tokens: positions of the model, special tokens included.
+        dimensions: the Matryoshka sizes it was trained for, largest first.
+        context: the default of the late-chunking dial, 0 (each chunk alone) to 1 (late chunking).
+        adapters: folder of the LoRA adapter per task; empty when the model has none.
+        package: an installed package that carries the weights, if there is one.
+        checksum: sha256 of the weights in that package.
+    """
+
+    name: str
+    revision: str
+    pooling: str
+    max_tokens: int
+    dimensions: tuple[int, ...]
+    licence: str
+    languages: str
+    context: float
+    prompts: Mapping[Task, str] = field(default_factory=dict)
+    adapters: Mapping[Task, str] = field(default_factory=dict)
+    package: str | None = None
+    checksum: str | None = None
+
+
+class Embedder(Protocol):
+    """One loaded model. Safe to call from many threads; one owner thread runs the model."""
+
+    @property
+    def description(self) -> ModelDescription:
+        """The model in use."""
+        ...
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """What an index must agree on: model, revision, adapters, prompts, pooling."""
+        ...
+
+    @property
+    def recorded(self) -> Mapping[str, str]:
+        """What is noted per document and never fatal: dtype, device, window, context."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors returned."""
+        ...
+
+    def token_offsets(self, text: str) -> Offsets:
+        """Character span of each token of `text`, without special tokens: (n, 2) int64, end exclusive."""
+        ...
+
+    def embed_documents(
+        self, documents: Sequence[SpannedText], stop: Callable[[], bool] = ...
+    ) -> list[Floats]:
+        """Embed whole documents: for each, (len(spans), dimension) float32 unit rows.
+
+        `stop` is asked now and then; once it says True the work leaves the queue and StoppedError is raised.
+        """
+        ...
+
+    def embed_texts(self, texts: Sequence[str], task: Task) -> Floats:
+        """Embed each text by itself: (len(texts), dimension) float32 unit rows."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is running, refuse what comes after."""
+        ...

@@ -1,0 +1,31 @@
+"""Models loaded once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from embedder.engine import load_embedder
+from embedder.models import MINILM
+
+
+@pytest.fixture
+def jina_copy(jina_folder, tmp_path):
+    """A copy that a test may break."""
+    return Path(shutil.copytree(jina_folder, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def jina(jina_folder):
+    embedder = load_embedder(str(jina_folder), device="cpu", dtype="float32")
+    yield embedder
+    embedder.close()
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    embedder = load_embedder(MINILM.name, device="cpu", dtype="float32")
+    yield embedder
+    embedder.close()

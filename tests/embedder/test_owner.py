@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from embedder.owner import PATIENCE, Job, Owner
+from embedder.rows import Row
+from embedder.types import EmbedderError, Task
+
+STEP = 16  # lengths below are in steps of padding
+BUDGET = 10 * STEP
+
+
+def job(task, *lengths, urgent=False):
+    rows = [
+        Row(np.zeros(n * STEP, dtype=np.int32), np.array([[0, n * STEP, slot]]))
+        for slot, n in enumerate(lengths)
+    ]
+    return Job(task, rows, np.zeros((len(rows), 1), dtype=np.float32), BUDGET, urgent=urgent)
+
+
+class Gate:
+    """Stands in for the model: notes what runs, and can be held in the middle of a batch."""
+
+    def __init__(self):
+        self.batches = []
+        self.entered = threading.Event()
+        self.open = threading.Event()
+        self.open.set()
+        self.fail_with = None
+
+    def hold(self):
+        self.open.clear()
+        self.entered.clear()
+
+    def __call__(self, task, rows):
+        self.batches.append((task, len(rows)))
+        self.entered.set()
+        assert self.open.wait(30)
+        if self.fail_with is not None:
+            raise self.fail_with
+        return [np.full((len(row.pieces), 1), len(row.ids) / STEP, dtype=np.float32) for row in rows]
+
+
+@pytest.fixture
+def gate():
+    return Gate()
+
+
+@pytest.fixture
+def owner(gate):
+    owner = Owner(gate, BUDGET)
+    yield owner
+    gate.open.set()
+    owner.close()
+
+
+def test_every_row_is_summed_in_its_slot(owner):
+    asked = job(Task.PASSAGE, 3, 9, 1, 10)
+    owner.submit(asked)
+    assert asked.wait()[:, 0].tolist() == [3, 9, 1, 10]
+
+
+def test_a_query_gets_through_while_documents_are_embedded(owner, gate):
+    gate.hold()
+    documents, query = job(Task.PASSAGE, *[10] * 5), job(Task.QUERY, 4, urgent=True)
+    owner.submit(documents)
+    assert gate.entered.wait(30)
+    owner.submit(query)
+    gate.open.set()
+    query.wait()
+    documents.wait()
+    assert [task for task, _ in gate.batches] == [Task.PASSAGE, Task.QUERY, *[Task.PASSAGE] * 4]
+
+
+def test_waiting_queries_of_one_task_run_together(owner, gate):
+    gate.hold()
+    first = job(Task.PASSAGE, 10)
+    owner.submit(first)
+    assert gate.entered.wait(30)
+    queries = [job(task, 3, urgent=True) for task in [Task.QUERY] * 4 + [Task.SEPARATION]]
+    for query in queries:
+        owner.submit(query)
+    gate.open.set()
+    assert [query.wait()[0, 0] for query in queries] == [3] * 5
+    assert gate.batches[1:] == [(Task.QUERY, 3), (Task.QUERY, 1), (Task.SEPARATION, 1)]
+
+
+def test_documents_are_not_starved_by_queries(owner, gate):
+    gate.hold()
+    documents = job(Task.PASSAGE, *[10] * 3)
+    owner.submit(documents)
+    assert gate.entered.wait(30)
+    queries = [job(Task.QUERY, 10, urgent=True) for _ in range(3 * PATIENCE)]
+    for query in queries:
+        owner.submit(query)
+    gate.open.set()
+    documents.wait()
+    for query in queries:
+        query.wait()
+    turns = [task for task, _ in gate.batches]
+    assert turns.index(Task.PASSAGE, 1) == PATIENCE + 1
+
+
+def test_long_jobs_share_the_model_batch_by_batch(owner, gate):
+    gate.hold()
+    first, second = job(Task.PASSAGE, *[10] * 3), job(Task.TEXT_MATCHING, *[10] * 3)
+    owner.submit(first)
+    assert gate.entered.wait(30)
+    owner.submit(second)
+    gate.open.set()
+    first.wait()
+    second.wait()
+    assert [task for task, _ in gate.batches] == [Task.PASSAGE, Task.TEXT_MATCHING] * 3
+
+
+def test_a_query_longer_than_a_batch_queues_with_the_documents(owner):
+    assert job(Task.QUERY, 10, urgent=True).short
+    assert not job(Task.QUERY, 10, 1, urgent=True).short
+
+
+def test_a_failure_is_raised_where_it_is_waited_for_and_the_owner_goes_on(owner, gate):
+    gate.fail_with = RuntimeError("out of memory")
+    broken = job(Task.QUERY, 3, urgent=True)
+    owner.submit(broken)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        broken.wait()
+    gate.fail_with = None
+    good = job(Task.QUERY, 3, urgent=True)
+    owner.submit(good)
+    assert good.wait().tolist() == [[3]]
+
+
+def test_an_abandoned_job_leaves_the_queue(owner, gate):
+    gate.hold()
+    running, given_up = job(Task.PASSAGE, 10), job(Task.QUERY, 3, urgent=True)
+    owner.submit(running)
+    assert gate.entered.wait(30)
+    owner.submit(given_up)
+    given_up.abandoned = True
+    gate.open.set()
+    running.wait()
+    owner.close()
+    assert gate.batches == [(Task.PASSAGE, 1)]
+
+
+def test_closing_finishes_what_was_accepted_and_refuses_what_comes_after(gate):
+    owner = Owner(gate, BUDGET)
+    gate.hold()
+    accepted = job(Task.PASSAGE, 10, 10)
+    owner.submit(accepted)
+    assert gate.entered.wait(30)
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(owner.close)
+        gate.open.set()
+        closing.result(30)
+    assert accepted.wait()[:, 0].tolist() == [10, 10]
+    with pytest.raises(EmbedderError, match="closed"):
+        owner.submit(job(Task.QUERY, 3, urgent=True))
+    owner.close()
+
+
+def test_a_job_with_nothing_to_run_is_done_at_once(owner, gate):
+    nothing = job(Task.QUERY)
+    owner.submit(nothing)
+    assert nothing.wait().shape == (0, 1)
+    assert gate.batches == []
