@@ -1,0 +1,51 @@
+"""Matryoshka prefixes, and the one check that dense vectors fit their index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from embedder.types import Floats, Vectors
+from search.types import DenseQuery, IndexConfig, Passage
+
+
+def vector_name(dimension: int) -> str:
+    """The named vector that holds this size."""
+    return f"dense_{dimension}"
+
+
+def prefix(rows: Floats, dimension: int) -> Floats:
+    """Truncate, then normalise: (…, dim) float32 to (…, dimension) float32 of length 1 (0 stays 0)."""
+    cut = rows[..., :dimension]
+    norms = np.linalg.norm(cut, axis=-1, keepdims=True)
+    scaled: Floats = (cut / np.where(norms == 0, 1, norms)).astype(np.float32)
+    return scaled
+
+
+def check_vectors(config: IndexConfig, passages: Sequence[Passage], vectors: Vectors) -> None:
+    """Hold what is to be written against the index.
+
+    Raises:
+        ValueError: not one vector per passage, or of another dimension than the index's largest.
+    """
+    if len(passages) != len(vectors):
+        raise ValueError(f"{len(passages)} passages and {len(vectors)} vectors do not belong together")
+    if len(vectors) and vectors.dense.shape[1] != config.dimensions[0]:
+        raise ValueError(
+            f"vectors of dimension {vectors.dense.shape[1]} do not fit an index of {config.dimensions[0]}"
+        )
+
+
+def check_query(config: IndexConfig, query: DenseQuery) -> None:
+    """Hold a query vector against the index.
+
+    Raises:
+        ValueError: another dimension than the index's largest, or a value that is not finite.
+    """
+    if query.vector.shape != (config.dimensions[0],):
+        raise ValueError(
+            f"a query of shape {query.vector.shape} does not fit an index of {config.dimensions[0]}"
+        )
+    if not np.isfinite(query.vector).all():
+        raise ValueError("the query vector has a value that is not finite")

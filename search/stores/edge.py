@@ -1,0 +1,196 @@
+"""The embedded store: qdrant-edge in a worker process of its own."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import uuid
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from embedder.types import Vectors
+from search.stores.dense import check_query, check_vectors
+from search.stores.edge_process import Ranked, WorkerDiedError, WorkerProcess
+from search.stores.payload import check_cursor, manifest_from, passage_from
+from search.types import (
+    Candidate,
+    DenseQuery,
+    DiskFullError,
+    Filter,
+    IndexConfig,
+    Leg,
+    Manifest,
+    ManifestWrite,
+    Passage,
+    StoreStats,
+    StoreUnavailableError,
+)
+
+FREE_SPACE = 256 * 2**20
+"""Bytes that stay free on the disk: the engine dies, it does not raise, when a disk is full."""
+
+_SLICE = 256  # chunks per message, so that a search waits for one slice at most and not for a whole document
+_ATTEMPTS = 2
+
+_log = logging.getLogger(__name__)
+
+
+class EdgeStore:
+    """One index in one directory. Safe to share by threads; the caller holds the directory's lock.
+
+    A worker that dies is replaced and the call repeated: every call may be repeated, and everything that was
+    acknowledged is in the engine's journal.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: IndexConfig,
+        lock_fd: int | None = None,
+        *,
+        free_space: int = FREE_SPACE,
+    ) -> None:
+        """Open the index, which is made when the directory has none.
+
+        Args:
+            directory: a generation's folder; the engine's files go to `shard/` in it.
+            config: what the index was, or is to be, made with.
+            lock_fd: the owner's open lock file, handed on so that the lock is held until the worker is gone.
+            free_space: bytes to leave free on the disk.
+
+        Raises:
+            StoreDamagedError: the index does not hold what was acknowledged.
+            StoreUnavailableError: it cannot be opened now.
+            DiskFullError: too little space to make one.
+        """
+        self._directory = directory
+        self._config = config
+        self._lock_fd = lock_fd
+        self._free_space = free_space
+        self._lock = threading.Lock()
+        self._closed = False
+        self._worker: WorkerProcess | None = None
+        self._call("flush")
+
+    @property
+    def config(self) -> IndexConfig:
+        """What the index was made with."""
+        return self._config
+
+    @property
+    def worker_pid(self) -> int | None:
+        """Process id of the newest worker; None once closed."""
+        worker = self._worker
+        return None if worker is None else worker.pid
+
+    def put_manifests(self, writes: Sequence[ManifestWrite]) -> list[bool]:
+        """See `Store.put_manifests`."""
+        taken: list[bool] = self._call("put_manifests", list(writes))
+        return taken
+
+    def get_manifests(self, ids: Sequence[str]) -> list[Manifest]:
+        """See `Store.get_manifests`."""
+        return [manifest_from(text) for text in self._call("get_manifests", list(ids))]
+
+    def list_manifests(
+        self, *, source: str | None = None, after: str | None = None, limit: int = 1000
+    ) -> list[Manifest]:
+        """See `Store.list_manifests`."""
+        check_cursor(after)
+        return [manifest_from(text) for text in self._call("list_manifests", source, after, limit)]
+
+    def in_flight(self) -> list[Manifest]:
+        """See `Store.in_flight`."""
+        return [manifest_from(text) for text in self._call("in_flight")]
+
+    def put_chunks(self, passages: Sequence[Passage], vectors: Vectors) -> None:
+        """See `Store.put_chunks`; a refusal half way leaves chunks that no manifest names."""
+        check_vectors(self._config, passages, vectors)
+        for start in range(0, len(passages), _SLICE):
+            end = start + _SLICE
+            part = Vectors(vectors.dense[start:end], vectors.sparse[start:end])
+            self._call("put_chunks", list(passages[start:end]), part)
+
+    def sweep(self, versions: Sequence[str]) -> int:
+        """See `Store.sweep`; after a worker's death it may count only what was still there."""
+        removed: int = self._call("sweep", list(versions))
+        return removed
+
+    def search(self, legs: Sequence[Leg], where: Filter | None = None) -> list[list[Candidate]]:
+        """See `Store.search`."""
+        for leg in legs:
+            if isinstance(leg.query, DenseQuery):
+                check_query(self._config, leg.query)
+        return [_candidates(ranked) for ranked in self._call("search", list(legs), where)]
+
+    def fetch(self, ids: Sequence[str]) -> list[Passage]:
+        """See `Store.fetch`."""
+        return [passage_from(payload) for payload in self._call("fetch", list(ids))]
+
+    def chunks_of(self, document_id: str, *, first: int = 0, last: int | None = None) -> list[Passage]:
+        """See `Store.chunks_of`."""
+        return [passage_from(payload) for payload in self._call("chunks_of", document_id, first, last)]
+
+    def count(self, where: Filter | None = None) -> int:
+        """See `Store.count`."""
+        found: int = self._call("count", where)
+        return found
+
+    def stats(self) -> StoreStats:
+        """See `Store.stats`."""
+        counted: StoreStats = self._call("stats")
+        return counted
+
+    def flush(self) -> None:
+        """See `Store.flush`."""
+        self._call("flush")
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        with self._lock:
+            self._closed = True
+            worker, self._worker = self._worker, None
+            if worker is None or not worker.alive:
+                return
+            try:
+                worker.end()
+            except WorkerDiedError as error:
+                _log.warning("%s while closing %s; nothing acknowledged is lost", error, self._directory)
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        """Ask the worker, a new one if it died; one call at a time."""
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailableError(f"the store in {self._directory} is closed; open it again")
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    return self._ask(method, arguments)
+                except WorkerDiedError as error:
+                    _log.warning("%s during %s (attempt %d)", error, method, attempt)
+                    died = error
+            raise self._given_up(method, died) from died
+
+    def _ask(self, method: str, arguments: tuple[Any, ...]) -> Any:
+        if self._worker is None or not self._worker.alive:
+            self._worker = WorkerProcess(self._directory, self._config, self._free_space, self._lock_fd)
+        return self._worker.ask(method, arguments)
+
+    def _given_up(self, method: str, died: WorkerDiedError) -> StoreUnavailableError | DiskFullError:
+        if died.status == -signal.SIGBUS:
+            return DiskFullError(
+                f"{died} in {method}, as it does when the disk under {self._directory} is full; "
+                "free some space and try again"
+            )
+        return StoreUnavailableError(
+            f"{died} {_ATTEMPTS} times in {method} on {self._directory}; nothing acknowledged is lost; "
+            "look for the reason in the log, then try again"
+        )
+
+
+def _candidates(ranked: Ranked) -> list[Candidate]:
+    identities, scores = ranked
+    texts = [str(uuid.UUID(bytes=identities[at : at + 16])) for at in range(0, len(identities), 16)]
+    return [Candidate(one, score) for one, score in zip(texts, array("d", scores), strict=True)]

@@ -1,0 +1,105 @@
+"""The owner's hold on the store's worker process: start it, ask it, be rid of it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from search.types import IndexConfig
+
+Ranked = tuple[bytes, bytes]
+"""A ranked list on the wire: 16 bytes per id, and float64 scores."""
+
+_EXIT_SECONDS = 30.0
+
+
+class WorkerDiedError(Exception):
+    """The worker ended without answering; `status` is its exit status, negative for a signal."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        super().__init__(f"the store's worker process ended ({how})")
+
+
+class WorkerProcess:
+    """One worker process and the socket to it. Not safe to share by threads."""
+
+    def __init__(self, directory: Path, config: IndexConfig, free_space: int, lock_fd: int | None) -> None:
+        """Start a worker and have it open the index.
+
+        Raises:
+            StoreError: the index cannot be opened.
+            WorkerDiedError: it died of it.
+        """
+        ours, theirs = socket.socketpair()
+        kept = (theirs.fileno(),) if lock_fd is None else (theirs.fileno(), lock_fd)
+        with theirs:
+            # A fresh interpreter, not a fork and not multiprocessing's spawn, which would run the caller's
+            # main module again. -P: a folder of documents may hold a file that is named like a module. Its
+            # own session: Ctrl-C is for the owner, which then closes the worker in order.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "search.stores.edge_worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=kept,
+                start_new_session=True,
+            )
+        self._connection = Connection(ours.detach())
+        try:
+            self.ask("open", (str(directory.absolute()), config, free_space))
+        except BaseException:
+            self.kill()
+            raise
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be asked."""
+        return not self._connection.closed
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def ask(self, method: str, arguments: tuple[Any, ...]) -> Any:
+        """One request, one reply.
+
+        Raises:
+            WorkerDiedError: the worker ended before it answered.
+            SearchError, ValueError: what it raised.
+        """
+        try:
+            self._connection.send((method, arguments))
+            outcome, value = self._connection.recv()
+        except (EOFError, ConnectionError) as error:
+            raise WorkerDiedError(self.kill()) from error
+        except BaseException:
+            self.kill()  # interrupted between question and answer: the socket is of no more use
+            raise
+        if outcome == "error":
+            raise value
+        return value
+
+    def kill(self) -> int:
+        """End it at once; its exit status."""
+        self._connection.close()
+        self._process.kill()
+        return self._process.wait()
+
+    def end(self) -> None:
+        """Let it close the index and leave; at once if it does not within half a minute."""
+        try:
+            self.ask("close", ())
+        finally:
+            self._connection.close()
+            try:
+                self._process.wait(_EXIT_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()

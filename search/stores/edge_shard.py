@@ -1,0 +1,211 @@
+"""Opening the embedded engine's shard: made whole or not at all, and held against what was acknowledged."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import qdrant_edge as edge
+from qdrant_client import models
+
+from search.stores.convert import to_filter
+from search.stores.dense import vector_name
+from search.stores.payload import CHUNK, INDEXED, MANIFEST, Payload
+from search.stores.plans import SPARSE, keyword
+from search.types import DiskFullError, IndexConfig, StoreDamagedError, StoreUnavailableError
+
+_PAGE = 10_000
+_INDEX_TYPES = {
+    "keyword": edge.PayloadSchemaType.Keyword,
+    "integer": edge.PayloadSchemaType.Integer,
+    "datetime": edge.PayloadSchemaType.Datetime,
+}
+_REMEDY = "restore a backup, or remove this index folder and ingest again"
+
+
+class EngineErrors:
+    """Maps what the engine raises, a bare `Exception`, to the search package's errors.
+
+    Opening it fails as damage (or as in use by another process); any other call as unavailable.
+    """
+
+    def __init__(self, doing: str, *, opening: bool = False) -> None:
+        self._doing = doing
+        self._opening = opening
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if kind is Exception and self._opening and "WouldBlock" not in str(error):
+            raise StoreDamagedError(f"{self._doing} failed: {error}; {_REMEDY}") from error
+        if kind is Exception and self._opening:
+            raise StoreUnavailableError(
+                f"{self._doing} failed: another process has it open ({error}); close that process"
+            ) from error
+        if kind is Exception:
+            raise StoreUnavailableError(f"{self._doing} failed: {error}; try again") from error
+        if kind is not None and kind.__name__ == "PanicException" and self._opening:
+            raise StoreDamagedError(f"{self._doing} failed: {error}; {_REMEDY}") from error
+
+
+class Marks:
+    """Two small files beside the shard.
+
+    `clean.json` holds the number of points and exists only while nothing was written since a clean close, so
+    that an index which lost points on disk is noticed. `swept` exists once chunks were removed, after which
+    the engine's own BM25 statistics still count them and a query must name its corpus.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._clean = directory / "clean.json"
+        self._swept = directory / "swept"
+        self.swept = self._swept.exists()
+        self._dirty = not self._clean.exists()
+
+    def clean_points(self) -> int | None:
+        """The number of points at the last clean close; None when anything was written since."""
+        if not self._clean.exists():
+            return None
+        try:
+            points = json.loads(self._clean.read_text(encoding="ascii"))["points"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreDamagedError(f"{self._clean} cannot be read ({error}); {_REMEDY}") from error
+        return int(points)
+
+    def before_write(self) -> None:
+        """To be called before anything is written."""
+        if not self._dirty:
+            self._clean.unlink(missing_ok=True)
+            _sync(self._directory)
+            self._dirty = True
+
+    def before_sweep(self) -> None:
+        """To be called before chunks are removed."""
+        if not self.swept:
+            self._swept.touch()
+            _sync(self._directory)
+            self.swept = True
+
+    def closed(self, points: int) -> None:
+        """To be called when everything is on disk and nothing will be written any more."""
+        aside = self._clean.with_suffix(".partial")
+        with aside.open("w", encoding="ascii") as file:
+            json.dump({"points": points}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(self._clean)
+        _sync(self._directory)
+        self._dirty = False
+
+
+def check_space(directory: Path, floor: int, size: int) -> None:
+    """Refuse a write that could fill the disk: the engine dies of that, it does not raise.
+
+    Raises:
+        DiskFullError: fewer than `floor` bytes would be left free after writing `size`.
+    """
+    free = shutil.disk_usage(directory).free
+    if free < floor + size:
+        raise DiskFullError(
+            f"{free / 2**20:.0f} MiB are free at {directory}; writing {size / 2**20:.1f} MiB must leave "
+            f"{floor / 2**20:.0f} MiB free; free some space and try again; nothing was written"
+        )
+
+
+def open_shard(directory: Path, config: IndexConfig, floor: int) -> edge.EdgeShard:
+    """Open `directory/shard`, which is made when it does not exist.
+
+    Raises:
+        StoreDamagedError: the engine cannot read it.
+        StoreUnavailableError: another process has it open.
+        DiskFullError: too little space to make it.
+    """
+    path = directory / "shard"
+    if not path.exists():
+        check_space(directory, floor, 64 * 2**20)
+        aside = directory / "shard.partial"
+        shutil.rmtree(aside, ignore_errors=True)  # left by a process that died while making it
+        with EngineErrors(f"making an index in {directory}"):
+            _make(aside, config)
+        aside.rename(path)
+        _sync(directory)
+    with EngineErrors(f"opening the index in {directory}", opening=True):
+        return edge.EdgeShard.load(str(path))
+
+
+def check_whole(shard: edge.EdgeShard, directory: Path, clean_points: int | None) -> None:
+    """Compare what the shard holds with what was acknowledged: the engine loads some damage silently.
+
+    Raises:
+        StoreDamagedError: fewer or more points than at the last clean close, or documents with fewer chunks
+            than their manifests say.
+    """
+    points = shard.count(edge.CountRequest())
+    if clean_points is not None and points != clean_points:
+        raise StoreDamagedError(
+            f"the index in {directory} holds {points} points but was closed with {clean_points}; {_REMEDY}"
+        )
+    chunks = to_filter(models.Filter(must=[keyword("type", CHUNK)]))
+    counted = {
+        str(hit.value): hit.count
+        for hit in shard.facet(edge.FacetRequest("version", limit=points + 1, exact=True, filter=chunks)).hits
+    }
+    short, missing, example = 0, 0, ""
+    for payload in manifests(shard, ["live", "chunks", "document_id"]):
+        lacking = payload["chunks"] - counted.get(str(payload["live"]), 0)
+        if payload["live"] is not None and lacking > 0:
+            short, missing, example = short + 1, missing + lacking, payload["document_id"]
+    if short:
+        raise StoreDamagedError(
+            f"{short} document(s) of the index in {directory} are short of {missing} chunk(s), for example "
+            f"{example}; {_REMEDY}"
+        )
+
+
+def manifests(shard: edge.EdgeShard, fields: list[str], *conditions: models.Condition) -> Iterator[Payload]:
+    """These payload fields of every manifest that meets the conditions, in order of document id."""
+    where = to_filter(models.Filter(must=[keyword("type", MANIFEST), *conditions]))
+    offset = None
+    while True:
+        records, offset = shard.scroll(
+            edge.ScrollRequest(offset=offset, limit=_PAGE, filter=where, with_payload=fields)
+        )
+        for record in records:
+            yield record.payload or {}
+        if offset is None:
+            return
+
+
+def _make(path: Path, config: IndexConfig) -> None:
+    shard = edge.EdgeShard.create(
+        str(path),
+        edge.EdgeConfig(
+            vectors={
+                vector_name(size): edge.EdgeVectorParams(size=size, distance=edge.Distance.Cosine)
+                for size in config.dimensions
+            },
+            sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+            wal_enabled=True,  # without it, a kill -9 loses what was acknowledged since the last flush
+        ),
+    )
+    for kind, fields in INDEXED.items():
+        for field in fields:
+            shard.update(edge.UpdateOperation.create_field_index(field, _INDEX_TYPES[kind]))
+    shard.flush()
+    shard.close()
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,249 @@
+"""Filters: checked once, then written for Qdrant or answered in Python (the oracle of the first).
+
+A key without a value matches no comparison but `ne` and `nin`, which are exactly `not eq` and `not in`. A
+list matches when any of its values does. Numbers compare as numbers, whatever their type. `page` is any page
+of the chunk's range. Dates are RFC 3339; a time without a zone is UTC.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from qdrant_client import models
+
+from search.stores.payload import last_page, truth
+from search.types import Comparison, Filter, Group, MetadataValue, Passage, QueryError
+
+KEYWORDS = ("document_id", "uri", "source", "title", "kind", "language")
+DATES = ("modified", "ingested")
+_EXACT = 2**53  # beyond it, two integers may be the same float
+_RANGES: dict[str, Callable[[Any, Any], bool]] = {
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": operator.le,
+}
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
+
+_Value = str | bool | int | float | datetime
+_NOTHING = models.HasIdCondition(has_id=[])
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A comparison whose values fit its key: `eq` with any of the values, or one range operator."""
+
+    key: str
+    op: str
+    values: tuple[_Value, ...]
+    negated: bool
+
+
+def parse_date(text: str) -> datetime | None:
+    """An RFC 3339 date or date and time, in UTC; None when it is none."""
+    if not _DATE.fullmatch(text):
+        return None
+    try:
+        moment = datetime.fromisoformat(text.upper())
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def check(where: Filter) -> None:
+    """Hold every comparison against the type of its key.
+
+    Raises:
+        QueryError: a key is compared with a value of another type than it holds or the operator takes.
+    """
+    if isinstance(where, Comparison):
+        _check(where)
+    else:
+        for child in where.filters:
+            check(child)
+
+
+def to_qdrant(where: Filter) -> models.Filter:
+    """The same filter for Qdrant.
+
+    Raises:
+        QueryError: a key is compared with a value of another type than it holds or the operator takes.
+    """
+    if isinstance(where, Comparison):
+        checked = _check(where)
+        condition = _conditions(checked)
+        return models.Filter(must_not=[condition]) if checked.negated else models.Filter(must=[condition])
+    children: list[models.Condition] = [to_qdrant(child) for child in where.filters]
+    if where.op == "and":
+        return models.Filter(must=children)
+    return models.Filter(should=children) if children else models.Filter(must=[_NOTHING])
+
+
+def matches(where: Filter, passage: Passage) -> bool:
+    """Whether a passage matches; the meaning `to_qdrant` is held against.
+
+    Raises:
+        QueryError: as `to_qdrant`.
+    """
+    if isinstance(where, Group):
+        answers = [matches(child, passage) for child in where.filters]
+        return all(answers) if where.op == "and" else any(answers)
+    checked = _check(where)
+    stored = _stored(checked, passage)
+    if checked.op == "eq":
+        found = any(_equal(one, value) for one in stored for value in checked.values)
+    else:
+        found = any(_within(checked.op, one, checked.values[0]) for one in stored)
+    return found != checked.negated
+
+
+def _check(comparison: Comparison) -> _Checked:
+    key, op, value = comparison.key, comparison.op, comparison.value
+    if op in ("in", "nin"):
+        if not isinstance(value, list):
+            raise QueryError(f"filter {op!r} on {key!r} takes a list of values, not {value!r:.60}")
+        return _Checked(key, "eq", tuple(_typed(key, op, one) for one in value), op == "nin")
+    if isinstance(value, list):
+        raise QueryError(f"filter {op!r} on {key!r} takes one value, not a list; use 'in' or 'nin' for lists")
+    if op in ("eq", "ne"):
+        return _Checked(key, "eq", (_typed(key, op, value),), op == "ne")
+    if op not in _RANGES:
+        raise QueryError(
+            f"filter type {op!r} is not known; one of: eq, ne, gt, gte, lt, lte, in, nin, and, or"
+        )
+    return _Checked(key, op, (_typed(key, op, value),), negated=False)
+
+
+def _typed(key: str, op: str, value: MetadataValue) -> _Value:
+    """The value as its key holds it."""
+    if key in KEYWORDS:
+        if not isinstance(value, str):
+            raise QueryError(f"filter on {key!r} takes a string, not {value!r:.60}")
+        if op in _RANGES:
+            raise QueryError(f"filter {op!r} does not apply to {key!r}; use eq, ne, in or nin")
+        return value
+    if key in DATES:
+        return _date(key, value)
+    if key == "page":
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= _EXACT:
+            raise QueryError(f"filter on 'page' takes a whole number, not {value!r:.60}")
+        return value
+    if not key or '"' in key or "\\" in key:
+        raise QueryError(
+            f"filter key {key!r} is not possible; a key is not empty and has no quotes or backslashes"
+        )
+    return _metadata_value(key, op, value)
+
+
+def _metadata_value(key: str, op: str, value: MetadataValue) -> _Value:
+    if isinstance(value, bool):
+        if op in _RANGES:
+            raise QueryError(f"filter {op!r} on {key!r} takes a number or a date, not {value!r}")
+        return value
+    if isinstance(value, int | float):
+        fits = math.isfinite(value) if isinstance(value, float) else -(2**63) <= value < 2**63
+        if not fits:
+            raise QueryError(f"filter on {key!r}: {value!r:.60} must be a finite number within 64 bits")
+        return value
+    if not isinstance(value, str):
+        raise QueryError(f"filter on {key!r} takes a string, number or boolean, not {value!r:.60}")
+    return _date(key, value) if op in _RANGES else value
+
+
+def _date(key: str, value: MetadataValue) -> datetime:
+    moment = parse_date(value) if isinstance(value, str) else None
+    if moment is None:
+        raise QueryError(
+            f"filter on {key!r} takes a date such as '2026-01-31' or '2026-01-31T12:00:00Z', "
+            f"not {value!r:.60}"
+        )
+    return moment
+
+
+# Qdrant
+
+
+def _conditions(checked: _Checked) -> models.Condition:
+    if checked.op != "eq":
+        return _range(checked.key, checked.op, checked.values[0])
+    texts = [value for value in checked.values if isinstance(value, str)]
+    others = [_equals(checked.key, value) for value in checked.values if not isinstance(value, str)]
+    if texts:
+        others.append(models.FieldCondition(key=_path(checked.key), match=models.MatchAny(any=texts)))
+    if not others:
+        return _NOTHING
+    return others[0] if len(others) == 1 else models.Filter(should=others)
+
+
+def _equals(key: str, value: _Value) -> models.Condition:
+    if key == "page":
+        return models.Filter(must=[_range(key, "gte", value), _range(key, "lte", value)])
+    if isinstance(value, bool):
+        return models.FieldCondition(key="truths", match=models.MatchValue(value=truth(key, value)))
+    if isinstance(value, datetime):
+        return models.FieldCondition(key=_path(key), range=models.DatetimeRange(gte=value, lte=value))
+    if isinstance(value, int) and abs(value) >= _EXACT:
+        return models.FieldCondition(key=_path(key), match=models.MatchValue(value=value))
+    number = float(value)
+    return models.FieldCondition(key=_path(key), range=models.Range(gte=number, lte=number))
+
+
+def _range(key: str, op: str, value: _Value) -> models.Condition:
+    bounds: dict[str, Any] = {op: value}
+    if key == "page":
+        # A range of pages reaches above a value when its last does, below it when its first does.
+        end = "page_last" if op in ("gt", "gte") else "page_start"
+        return models.FieldCondition(key=end, range=models.Range(**bounds))
+    if isinstance(value, datetime):
+        return models.FieldCondition(key=_path(key), range=models.DatetimeRange(**bounds))
+    return models.FieldCondition(key=_path(key), range=models.Range(**bounds))
+
+
+def _path(key: str) -> str:
+    return key if key in KEYWORDS + DATES else f'metadata."{key}"'
+
+
+# Python
+
+
+def _stored(checked: _Checked, passage: Passage) -> list[Any]:
+    """The values a passage holds under a key, as the comparison's type sees them."""
+    chunk, document = passage.chunk, passage.document
+    if checked.key == "page":
+        last = last_page(chunk)
+        return [] if chunk.page_start is None or last is None else list(range(chunk.page_start, last + 1))
+    value: MetadataValue
+    if checked.key in KEYWORDS + DATES:
+        value = getattr(document, "id" if checked.key == "document_id" else checked.key)
+    elif checked.key in document.metadata:
+        value = document.metadata[checked.key]
+    else:
+        return []
+    values: list[Any] = list(value) if isinstance(value, list) else [value]
+    if any(isinstance(one, datetime) for one in checked.values):
+        return [date for one in values if isinstance(one, str) and (date := parse_date(one)) is not None]
+    return values
+
+
+def _equal(stored: Any, value: _Value) -> bool:
+    if isinstance(stored, bool) or isinstance(value, bool):
+        return stored is value
+    if isinstance(value, int) and abs(value) >= _EXACT:
+        return isinstance(stored, int) and stored == value
+    if isinstance(value, int | float):
+        return isinstance(stored, int | float) and float(stored) == float(value)
+    return type(stored) is type(value) and bool(stored == value)
+
+
+def _within(op: str, stored: Any, value: _Value) -> bool:
+    if isinstance(value, datetime):
+        return isinstance(stored, datetime) and _RANGES[op](stored, value)
+    if isinstance(stored, bool) or not isinstance(stored, int | float):
+        return False
+    return _RANGES[op](float(stored), float(value))

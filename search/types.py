@@ -1,0 +1,306 @@
+"""What flows through the index and the query service. Every score: higher is better."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from embedder.types import Floats, SparseVector
+
+MetadataValue = str | int | float | bool | list[str] | list[int] | list[float]
+
+
+class SearchError(Exception):
+    """Base of every error the search package raises on purpose."""
+
+
+class QueryError(SearchError, ValueError):
+    """A request that cannot be answered as asked: the message says what, the value, the limit, the remedy."""
+
+
+class StoreError(SearchError):
+    """The store failed."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store cannot be reached or opened now; nothing was lost."""
+
+
+class StoreDamagedError(StoreError):
+    """What is on disk is not what was acknowledged; the message says what is missing and the remedy."""
+
+
+class DiskFullError(StoreError):
+    """Writing was refused because too little space is free; nothing was lost."""
+
+
+class FingerprintError(StoreError):
+    """The index was made with another model or analyser than the one in use."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """A file as `stat` saw it. Same stamp means unchanged, unless it was touched within the clock's grain.
+
+    Attributes:
+        scanned_ns: wall clock when the stamp was taken, nanoseconds.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    scanned_ns: int
+
+    def same_file_state(self, other: FileStamp) -> bool:
+        """Whether size, times and inode agree (the moment of the scan does not count)."""
+        return (self.size, self.mtime_ns, self.ctime_ns, self.inode) == (
+            other.size,
+            other.mtime_ns,
+            other.ctime_ns,
+            other.inode,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentInfo:
+    """What every passage of a document carries for citing and filtering.
+
+    Attributes:
+        source: the folder's uri (ending in `/`) or `uploads:`.
+        kind: format, e.g. `pdf`.
+        modified, ingested: ISO 8601 in UTC, `2026-01-31T12:00:00Z`; modified is empty when unknown.
+    """
+
+    id: str
+    uri: str
+    source: str
+    title: str
+    kind: str
+    language: str
+    modified: str
+    ingested: str
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage. A document's chunks tile its text: joined in order they give it back whole.
+
+    Attributes:
+        version: the attempt (a uuid) that wrote it.
+        ordinal: position in the document, from 0.
+        start, end: str indices into the document's text, end exclusive; `text[start:end] == chunk.text`.
+        context: title, heading path, a table's header: indexed, but not text.
+        page_start, page_end: first and last page, from one; None where the format has no pages.
+    """
+
+    document_id: str
+    version: str
+    ordinal: int
+    start: int
+    end: int
+    text: str
+    context: str = ""
+    headings: tuple[str, ...] = ()
+    page_start: int | None = None
+    page_end: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.end - self.start != len(self.text) or not self.text:
+            raise ValueError(
+                f"chunk [{self.start}, {self.end}) does not fit its text of {len(self.text)} characters"
+            )
+
+    @property
+    def id(self) -> str:
+        """uuid5(document id, version/ordinal)."""
+        return str(uuid.uuid5(uuid.UUID(self.document_id), f"{self.version}/{self.ordinal}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk with what its document says of itself; what the store keeps and gives back."""
+
+    chunk: Chunk
+    document: DocumentInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the newest bytes of a file are not what answers.
+
+    Attributes:
+        content_hash: of the bytes that failed; empty when they could not be read.
+        stamp: of the file that failed, so that it is tried again when it changes.
+        parser: version of the parser that failed, so that a better one tries again.
+    """
+
+    code: str
+    message: str
+    at: str
+    content_hash: str
+    stamp: FileStamp | None
+    parser: str
+    transient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One per document; writing it is the commit (design, decision 1).
+
+    Attributes:
+        live: the version that answers; None while there is none.
+        pending: versions being written; not visible.
+        replaced: versions no longer live whose chunks are being swept; not visible.
+        revision: a fresh uuid at each write; a write names the revision it read and is refused if another
+            came between.
+        chunks, characters: of the live version.
+        recorded: how it was embedded: dtype, device, window, context, chunk tokens.
+    """
+
+    document: DocumentInfo
+    revision: str
+    content_hash: str = ""
+    stamp: FileStamp | None = None
+    live: str | None = None
+    pending: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    chunks: int = 0
+    characters: int = 0
+    recorded: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+    @property
+    def id(self) -> str:
+        """The document's id."""
+        return self.document.id
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """Versions that no reader may see."""
+        return self.pending + self.replaced
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestWrite:
+    """Write `manifest` if the stored revision is still `expected` (None: if there is no manifest).
+
+    `manifest` None removes it.
+    """
+
+    document_id: str
+    expected: str | None
+    manifest: Manifest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`key OP value`; OP one of eq ne gt gte lt lte in nin."""
+
+    op: str
+    key: str
+    value: MetadataValue
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All (`and`) or any (`or`) of the filters; an empty `or` matches nothing, an empty `and` everything."""
+
+    op: str
+    filters: tuple[Filter, ...]
+
+
+Filter = Comparison | Group
+
+
+@dataclass(frozen=True, slots=True)
+class DenseQuery:
+    """Nearest by cosine. `vector`: (dim,) float32 unit, at the largest stored dimension."""
+
+    vector: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One ranked list to ask the store for.
+
+    Attributes:
+        name: `dense` or `bm25`; the key in traces.
+        query: what to rank by.
+        limit: depth of the list.
+        threshold: leave out candidates whose score is below it.
+    """
+
+    name: str
+    query: DenseQuery | SparseVector
+    limit: int
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One entry of a leg's list: a chunk's id and its raw score in that leg."""
+
+    id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class LegTrace:
+    """A leg's part in a hit: rank from one, raw score, and what it added to the fused score."""
+
+    rank: int
+    score: float
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """A fused candidate; the contributions of its legs add up to `score` (within 1e-6)."""
+
+    id: str
+    score: float
+    legs: Mapping[str, LegTrace]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that answers, its score, and why."""
+
+    passage: Passage
+    score: float
+    legs: Mapping[str, LegTrace]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexConfig:
+    """What an index was made with; kept beside it, held against what opens it.
+
+    Attributes:
+        dimensions: stored Matryoshka sizes, largest first; one named vector each.
+        fingerprint: model, revision, adapters, prompts, pooling, analyser: must agree, or the
+            open is refused.
+    """
+
+    dimensions: tuple[int, ...]
+    fingerprint: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """Counts as a reader sees them, and what lies underneath.
+
+    Attributes:
+        documents: manifests with a live version.
+        chunks: visible chunks.
+        hidden: chunks no reader sees (being written or swept).
+        bytes: size on disk, 0 for stores in memory.
+    """
+
+    documents: int
+    chunks: int
+    hidden: int
+    bytes: int

@@ -1,0 +1,170 @@
+"""Every store runs the same tests; what they write is made here."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedder.types import Vectors
+from search.analyzer import Analyzer
+from search.stores.base import Store
+from search.stores.edge import EdgeStore
+from search.stores.memory import MemoryStore
+from search.types import (
+    Chunk,
+    DenseQuery,
+    DocumentInfo,
+    IndexConfig,
+    Leg,
+    Manifest,
+    ManifestWrite,
+    Passage,
+)
+
+DIMENSION = 16
+CONFIG = IndexConfig((DIMENSION, 8), {"model": "test"})
+ANALYZER = Analyzer(average_length=6.0)
+
+
+def document_id(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+
+
+@dataclass
+class Kit:
+    """Makes documents and writes them as the ingest walk does."""
+
+    config: IndexConfig = CONFIG
+    analyzer: Analyzer = ANALYZER
+    versions: set[str] = field(default_factory=set)
+
+    def document(self, name: str, **changes) -> DocumentInfo:
+        info = DocumentInfo(
+            id=document_id(name),
+            uri=f"file:///notes/{name}.txt",
+            source="file:///notes/",
+            title=name,
+            kind="txt",
+            language="en",
+            modified="2026-01-31T12:00:00Z",
+            ingested="2026-02-01T00:00:00Z",
+        )
+        return replace(info, **changes)
+
+    def passages(self, document: DocumentInfo, version: str, texts: Sequence[str]) -> list[Passage]:
+        made, start = [], 0
+        for ordinal, text in enumerate(texts):
+            end = start + len(text)
+            made.append(Passage(Chunk(document.id, version, ordinal, start, end, text), document))
+            start = end
+        return made
+
+    def vectors(self, passages: Sequence[Passage]) -> Vectors:
+        rows = [self.dense(passage.chunk.text) for passage in passages]
+        sparse = [self.analyzer.passage_vector(one.chunk.text, one.chunk.context) for one in passages]
+        return Vectors(np.stack(rows) if rows else np.empty((0, DIMENSION), np.float32), tuple(sparse))
+
+    def dense(self, text: str) -> np.ndarray:
+        seed = uuid.uuid5(uuid.NAMESPACE_OID, text).int % 2**32
+        row = np.random.default_rng(seed).standard_normal(DIMENSION).astype(np.float32)
+        return row / np.linalg.norm(row)
+
+    def write(self, store: Store, passages: Sequence[Passage]) -> None:
+        store.put_chunks(passages, self.vectors(passages))
+        self.versions.update(passage.chunk.version for passage in passages)
+
+    def empty(self, store: Store) -> None:
+        """Remove everything this kit ever wrote."""
+        store.sweep(sorted(self.versions))
+        removals = [ManifestWrite(one.id, one.revision, None) for one in store.list_manifests()]
+        assert all(store.put_manifests(removals))
+        stats = store.stats()
+        assert (stats.documents, stats.chunks, stats.hidden) == (0, 0, 0)
+
+    def commit(self, store: Store, name: str, texts: Sequence[str], **changes) -> list[Passage]:
+        """A whole document of one version, answering."""
+        document = self.document(name, **changes)
+        version = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{name}/{len(texts)}/{texts[:1]}"))
+        passages = self.passages(document, version, texts)
+        old = store.get_manifests([document.id])
+        expected = old[0].revision if old else None
+        flying = Manifest(document, f"{version}-pending", live=None, pending=(version,))
+        assert store.put_manifests([ManifestWrite(document.id, expected, flying)]) == [True]
+        self.write(store, passages)
+        done = Manifest(document, f"{version}-live", live=version, chunks=len(texts))
+        assert store.put_manifests([ManifestWrite(document.id, flying.revision, done)]) == [True]
+        return passages
+
+    def legs(self, text: str, limit: int = 50) -> list[Leg]:
+        return [
+            Leg("dense", DenseQuery(self.dense(text)), limit),
+            Leg("bm25", self.analyzer.query_vector(text), limit),
+        ]
+
+
+@pytest.fixture(scope="session")
+def kit() -> Kit:
+    return Kit()
+
+
+@pytest.fixture(scope="session")
+def fast_folder(tmp_path_factory) -> Iterator[Path]:
+    """A folder in memory where the machine has room: making an index waits for the disk a dozen times."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and shutil.disk_usage(memory).free > 4 * 2**30:
+        with tempfile.TemporaryDirectory(dir=memory, prefix="latewood-") as folder:
+            yield Path(folder)
+    else:
+        yield tmp_path_factory.mktemp("indexes")
+
+
+@pytest.fixture
+def index_folder(fast_folder) -> Path:
+    return Path(tempfile.mkdtemp(dir=fast_folder))
+
+
+@pytest.fixture
+def open_edge(index_folder, kit) -> Iterator[Callable[..., EdgeStore]]:
+    """Opens embedded stores, by default one and the same index, and closes what a test leaves open."""
+    opened: list[EdgeStore] = []
+
+    def open_one(name: str = "index", **options) -> EdgeStore:
+        directory = index_folder / name
+        directory.mkdir(exist_ok=True)
+        opened.append(EdgeStore(directory, kit.config, **options))
+        return opened[-1]
+
+    yield open_one
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture(scope="session")
+def shared_edge(fast_folder, kit) -> Iterator[EdgeStore]:
+    directory = fast_folder / "shared"
+    directory.mkdir()
+    store = EdgeStore(directory, kit.config)
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["memory", "edge"])
+def store(request, kit) -> Store:
+    """An empty store. The embedded one was used and emptied before: nothing of that may show."""
+    if request.param == "memory":
+        return MemoryStore(kit.config)
+    edge = request.getfixturevalue("shared_edge")
+    kit.empty(edge)
+    return edge
+
+
+@pytest.fixture
+def both(kit, open_edge) -> tuple[MemoryStore, EdgeStore]:
+    return MemoryStore(kit.config), open_edge()
