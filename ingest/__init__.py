@@ -1,0 +1,1 @@
+"""Documents to index: scan, parse, tile, embed, commit."""

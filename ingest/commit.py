@@ -1,0 +1,236 @@
+"""The commit walk of one document: begin, write, flip, sweep (design, decision 1).
+
+Every step is one conditional manifest write that names the revision it read; a refused step reads again and
+decides anew. Killed between any two steps, readers still see the old version or the new one, whole, and
+`recover` (or the next attempt on the document) finishes the work.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ingest.types import Document
+from search.stores.base import Store
+from search.types import DocumentInfo, Failure, FileStamp, Manifest, ManifestWrite, StoreUnavailableError
+
+_TRIES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a new version: what it will be called, and the version that was live when it began."""
+
+    document_id: str
+    version: str
+    live_seen: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An attempt whose chunks are all acknowledged, with what its manifest will say."""
+
+    attempt: Attempt
+    info: DocumentInfo
+    document: Document
+    chunks: int
+    recorded: Mapping[str, str]
+
+
+Change = Callable[[Manifest | None], Manifest | None]
+
+
+def _update(store: Store, changes: Mapping[str, Change]) -> dict[str, Manifest | None]:
+    """Apply each change to the manifest as it stands, again when another writer came between.
+
+    A change gets the stored manifest (None: there is none) and returns what shall stand instead (None: no
+    manifest); returning the very object it was given writes nothing. Returns what stands after.
+
+    Raises:
+        StoreUnavailableError: a manifest was changed by others at every one of 50 tries.
+    """
+    done: dict[str, Manifest | None] = {}
+    left = dict(changes)
+    for _ in range(_TRIES):
+        stored = {manifest.id: manifest for manifest in store.get_manifests(list(left))}
+        writes: list[ManifestWrite] = []
+        for key, change in left.items():
+            old = stored.get(key)
+            new = change(old)
+            if new is old:
+                done[key] = old
+                continue
+            if new is not None:
+                new = replace(new, revision=str(uuid.uuid4()))
+            writes.append(ManifestWrite(key, old.revision if old else None, new))
+        taken = store.put_manifests(writes) if writes else []
+        done |= {write.document_id: write.manifest for write, ok in zip(writes, taken, strict=True) if ok}
+        left = {key: change for key, change in left.items() if key not in done}
+        if not left:
+            return done
+    raise StoreUnavailableError(
+        f"{len(left)} manifests were changed by other writers {_TRIES} times in a row; try again"
+    )
+
+
+def begin(store: Store, infos: Sequence[DocumentInfo]) -> list[Attempt]:
+    """Announce a new version of each document; its chunks stay invisible until `commit`."""
+    versions = {info.id: str(uuid.uuid4()) for info in infos}
+    by_id = {info.id: info for info in infos}
+
+    def announce(key: str) -> Change:
+        def change(old: Manifest | None) -> Manifest:
+            base = old or Manifest(document=by_id[key], revision="")
+            return replace(base, pending=(*base.pending, versions[key]))
+
+        return change
+
+    after = _update(store, {key: announce(key) for key in by_id})
+    return [Attempt(key, versions[key], _live(after[key])) for key in by_id]
+
+
+def commit(store: Store, written: Sequence[Written]) -> list[bool]:
+    """Flip each document to its new version, then sweep what it replaced.
+
+    False where another writer was first: that attempt's chunks are removed again.
+    """
+
+    def flip(item: Written) -> Change:
+        def change(old: Manifest | None) -> Manifest | None:
+            attempt = item.attempt
+            if old is None or attempt.version not in old.pending or old.live != attempt.live_seen:
+                return old
+            return replace(
+                old,
+                document=item.info,
+                content_hash=item.document.content_hash,
+                stamp=item.document.stamp,
+                live=attempt.version,
+                pending=tuple(version for version in old.pending if version != attempt.version),
+                replaced=old.replaced if old.live is None else (*old.replaced, old.live),
+                chunks=item.chunks,
+                characters=len(item.document.text),
+                recorded=dict(item.recorded),
+                notes=item.document.notes,
+                failure=None,
+            )
+
+        return change
+
+    after = _update(store, {item.attempt.document_id: flip(item) for item in written})
+    won = [_live(after[item.attempt.document_id]) == item.attempt.version for item in written]
+    abandon(store, [item.attempt for item, ok in zip(written, won, strict=True) if not ok])
+    finish(store, [manifest for manifest in after.values() if manifest is not None and manifest.replaced])
+    return won
+
+
+def abandon(store: Store, attempts: Sequence[Attempt]) -> None:
+    """Remove what these attempts wrote; readers never saw it."""
+    if not attempts:
+        return
+    store.sweep([attempt.version for attempt in attempts])
+
+    def forget(version: str) -> Change:
+        def change(old: Manifest | None) -> Manifest | None:
+            if old is None or version not in old.pending:
+                return old
+            return _dropped_if_bare(
+                replace(old, pending=tuple(other for other in old.pending if other != version))
+            )
+
+        return change
+
+    _update(store, {attempt.document_id: forget(attempt.version) for attempt in attempts})
+
+
+def finish(store: Store, manifests: Sequence[Manifest]) -> None:
+    """Sweep the replaced versions of these manifests and clear the mark."""
+    if not manifests:
+        return
+    store.sweep([version for manifest in manifests for version in manifest.replaced])
+
+    def clear(swept: tuple[str, ...]) -> Change:
+        def change(old: Manifest | None) -> Manifest | None:
+            if old is None or not set(swept) & set(old.replaced):
+                return old
+            return _dropped_if_bare(
+                replace(old, replaced=tuple(version for version in old.replaced if version not in swept))
+            )
+
+        return change
+
+    _update(store, {manifest.id: clear(manifest.replaced) for manifest in manifests})
+
+
+def remove(store: Store, ids: Sequence[str]) -> int:
+    """Take these documents out: invisible at once, then swept. The number that answered before."""
+
+    def retire(old: Manifest | None) -> Manifest | None:
+        if old is None:
+            return old
+        gone = old.replaced if old.live is None else (*old.replaced, old.live)
+        return _dropped_if_bare(replace(old, live=None, replaced=gone, chunks=0, failure=None))
+
+    alive = [manifest.id for manifest in store.get_manifests(ids) if manifest.live is not None]
+    after = _update(store, dict.fromkeys(ids, retire))
+    finish(store, [manifest for manifest in after.values() if manifest is not None and manifest.replaced])
+    return len(alive)
+
+
+def note_failure(store: Store, info: DocumentInfo, failure: Failure) -> None:
+    """Flag a document whose newest bytes could not be read; what was live stays live."""
+
+    def change(old: Manifest | None) -> Manifest:
+        if old is None or old.live is None:  # nothing answers: the newest source owns the failure
+            return replace(old or Manifest(document=info, revision=""), document=info, failure=failure)
+        return replace(old, failure=failure)
+
+    _update(store, {info.id: change})
+
+
+def note_unchanged(store: Store, stamps: Mapping[str, FileStamp]) -> None:
+    """Record new stamps of files that were touched and found to have the same content."""
+
+    def stamped(stamp: FileStamp) -> Change:
+        def change(old: Manifest | None) -> Manifest | None:
+            return old if old is None or old.live is None else replace(old, stamp=stamp, failure=None)
+
+        return change
+
+    if stamps:
+        _update(store, {key: stamped(stamp) for key, stamp in stamps.items()})
+
+
+def recover(store: Store) -> int:
+    """Finish what a killed writer left: to be called when no other writer can be at work.
+
+    Returns the number of documents that were in flight.
+    """
+    found = store.in_flight()
+    if found:
+        store.sweep([version for manifest in found for version in manifest.hidden])
+
+        def settle(swept: tuple[str, ...]) -> Change:
+            def change(old: Manifest | None) -> Manifest | None:
+                # A removal may have retired a version meanwhile: only what was swept is forgotten.
+                if old is None or not set(swept) & set(old.hidden):
+                    return old
+                pending = tuple(version for version in old.pending if version not in swept)
+                replaced = tuple(version for version in old.replaced if version not in swept)
+                return _dropped_if_bare(replace(old, pending=pending, replaced=replaced))
+
+            return change
+
+        _update(store, {manifest.id: settle(manifest.hidden) for manifest in found})
+    return len(found)
+
+
+def _live(manifest: Manifest | None) -> str | None:
+    return manifest.live if manifest is not None else None
+
+
+def _dropped_if_bare(manifest: Manifest) -> Manifest | None:
+    """None for a manifest that says nothing any more."""
+    bare = manifest.live is None and not manifest.hidden and manifest.failure is None
+    return None if bare else manifest

@@ -1,0 +1,1 @@
+"""Bytes to documents, each file in a process that can be killed."""

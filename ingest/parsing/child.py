@@ -1,0 +1,85 @@
+"""The process that parses: one request at a time from stdin, replies to what was stdout.
+
+Started by `workers.ParserPool` as `python -m ingest.parsing.child MEMORY_BYTES MAX_FILE_BYTES PARENT`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import resource
+import signal
+import sys
+from typing import BinaryIO
+
+from ingest.parsing.files import read_file
+from ingest.parsing.parse import parse_bytes
+from ingest.parsing.protocol import LENGTH, ParsedFile, Unchanged, pack_reply, unpack
+from ingest.types import ParseError
+
+_PR_SET_PDEATHSIG = 1
+_ORPHANED = 3
+
+
+def answer(path: str, name: str, known_hash: str, max_file_bytes: int) -> ParsedFile | Unchanged:
+    """Read, hash and, unless the hash is the known one, parse a file.
+
+    Raises:
+        ParseError: why the file cannot become a document.
+    """
+    data, stamp = read_file(path, name, max_file_bytes)
+    content_hash = hashlib.sha256(data).hexdigest()
+    if content_hash == known_hash:
+        return Unchanged(content_hash, stamp)
+    return ParsedFile(parse_bytes(data, name), content_hash, stamp)
+
+
+def main() -> None:
+    """Serve requests until the parent closes the pipe or dies."""
+    memory_bytes, max_file_bytes, parent = map(int, sys.argv[1:4])
+    _die_with(parent)
+    _limit_memory(memory_bytes)
+    replies = _take_stdout()
+    requests = sys.stdin.buffer
+    while (prefix := requests.read(LENGTH.size)) and len(prefix) == LENGTH.size:
+        request = unpack(requests.read(LENGTH.unpack(prefix)[0]))
+        replies.write(_reply(request, max_file_bytes))
+        replies.flush()
+
+
+def _reply(request: dict[str, str], max_file_bytes: int) -> bytes:
+    try:
+        result = answer(request["path"], request["name"], request["known_hash"], max_file_bytes)
+        return pack_reply(result)
+    except ParseError as error:
+        return pack_reply(error)
+    except MemoryError:
+        message = "reading or parsing the file needs more memory than allowed"
+        return pack_reply(ParseError("out_of_memory", message))
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel end this process when its parent ends, even in the middle of a parse (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(_ORPHANED)
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    allowed = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (allowed, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _take_stdout() -> BinaryIO:
+    """Keep stdout for replies; whatever a library prints goes to stderr instead."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return replies
+
+
+if __name__ == "__main__":
+    main()

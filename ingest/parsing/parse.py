@@ -1,0 +1,96 @@
+"""One file's bytes to its text and elements: router, reader, and the seam where foreign errors end."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from importlib import import_module
+
+from ingest.parsing.blocks import checked
+from ingest.parsing.router import HEAD_BYTES, route
+from ingest.types import Parsed, ParseError
+
+PARSER_VERSION = "1"
+"""Changes whenever the same bytes may give another text, so that failed files are tried again."""
+
+Reader = Callable[[bytes, str], Parsed]
+
+# Readers by name: a child that only ever sees text files imports neither lxml nor unstructured.
+_READERS = {
+    "text": ("text", "read_text"),
+    "markdown": ("text", "read_markdown"),
+    "code": ("text", "read_code"),
+    "csv": ("tables", "read_csv"),
+    "xlsx": ("tables", "read_xlsx"),
+    "json": ("data", "read_json"),
+    "jsonl": ("data", "read_jsonl"),
+    "html": ("html", "read_html"),
+    "eml": ("mail", "read_eml"),
+    "pdf": ("pdf", "read_pdf"),
+    "docx": ("office", "read_docx"),
+    "pptx": ("office", "read_pptx"),
+}
+# What a parser may raise on damaged input. Anything else ends the child, and its caller hears `crashed`.
+_FOREIGN = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def parse_bytes(data: bytes, name: str) -> Parsed:
+    """Parse one file.
+
+    Args:
+        data: its bytes, whole.
+        name: its name or path; the suffix chooses the reader, and the stem is the title for want of one.
+
+    Returns:
+        Text that is not empty, under the text rules; elements sorted, inside the text and apart, that
+        together cover everything but white space.
+
+    Raises:
+        ParseError: one of the codes `empty_file`, `unsupported_kind` (both skipped), `not_text`,
+            `no_text`, `encrypted`, `corrupt`, `scanned`, `too_deep`, `too_large`, `needs_extra`,
+            `out_of_memory`.
+    """
+    if not data:
+        raise ParseError("empty_file", "the file is empty (0 bytes)", skipped=True)
+    kind = route(name, data[:HEAD_BYTES])
+    if data.isspace():
+        raise ParseError("empty_file", f"the file holds only white space ({len(data)} bytes)", skipped=True)
+    try:
+        return checked(_reader(kind)(data, name))
+    except ParseError:
+        raise
+    except MemoryError as error:
+        raise ParseError(
+            "out_of_memory", f"parsing the {kind} file needs more memory than allowed"
+        ) from error
+    except RecursionError as error:
+        raise ParseError("too_deep", f"the {kind} file nests deeper than can be followed") from error
+    except ImportError as error:
+        raise ParseError(
+            "needs_extra", f"reading {kind} files needs an extra: pip install 'latewood[formats]' ({error})"
+        ) from error
+    except _FOREIGN as error:
+        reason = f"{type(error).__name__}: {error}"[:300]
+        raise ParseError("corrupt", f"the {kind} file could not be read ({reason})") from error
+
+
+def _reader(kind: str) -> Reader:
+    module, function = _READERS[kind]
+    reader: Reader = getattr(import_module(f"ingest.parsing.{module}"), function)
+    return reader

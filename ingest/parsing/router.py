@@ -1,0 +1,96 @@
+"""From a file's name and first bytes to the reader that fits, or why there is none."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+
+from ingest.parsing.decoding import looks_like_text
+from ingest.types import ParseError
+
+HEAD_BYTES = 8192
+
+_CODE = (
+    "py pyi js mjs cjs ts tsx jsx java c h cpp hpp cc cxx hh hxx cs go rs rb php sh bash zsh fish ps1 bat "
+    "sql kt kts swift scala lua r jl pl pm hs ml mli ex exs erl clj dart groovy gradle vim el lisp scm asm s "
+    "toml yaml yml ini cfg conf properties css scss less vue svelte proto graphql tf cmake mk xml xsd xsl"
+)
+_BY_SUFFIX: dict[str, str] = {
+    ".txt": "text",
+    ".text": "text",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".pdf": "pdf",
+    ".docx": "docx",
+    ".pptx": "pptx",
+    ".xlsx": "xlsx",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".eml": "eml",
+    **{f".{suffix}": "code" for suffix in _CODE.split()},
+}
+_CODE_NAMES = ("makefile", "gnumakefile", "dockerfile", "containerfile", "jenkinsfile", "rakefile")
+_BY_NAME = dict.fromkeys(_CODE_NAMES, "code")
+_LEGACY = {".doc": ".docx", ".xls": ".xlsx", ".ppt": ".pptx"}
+_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S)
+
+
+def supported_suffixes() -> tuple[str, ...]:
+    """Every suffix that has a reader, sorted, lower case, with the dot."""
+    return tuple(sorted(_BY_SUFFIX))
+
+
+def route(name: str, head: bytes) -> str:
+    """The kind of reader for a file.
+
+    Args:
+        name: the file's name or path; only its last part counts.
+        head: its first bytes (up to `HEAD_BYTES`), looked at only where the name has no suffix.
+
+    Raises:
+        ParseError: skipped, `unsupported_kind`; the message names the remedy where there is one.
+    """
+    path = PurePath(name)
+    suffix = path.suffix.lower()
+    kind = _BY_SUFFIX.get(suffix) or _BY_NAME.get(path.name.lower())
+    if kind:
+        return kind
+    if suffix in _LEGACY:
+        raise ParseError(
+            "unsupported_kind",
+            f"{suffix} is a legacy Office format; convert it to {_LEGACY[suffix]} with LibreOffice: "
+            f"soffice --headless --convert-to {_LEGACY[suffix][1:]} FILE",
+            skipped=True,
+        )
+    if suffix:
+        raise ParseError(
+            "unsupported_kind",
+            f"no reader for {_printable(suffix)} files; convert the file to one of: "
+            ".txt .md .html .pdf .docx .pptx .xlsx .csv .json .jsonl .eml",
+            skipped=True,
+        )
+    return _sniff(head)
+
+
+def _sniff(head: bytes) -> str:
+    if b"%PDF-" in head[:1024]:
+        return "pdf"
+    if _HTML.match(head.removeprefix(b"\xef\xbb\xbf")):
+        return "html"
+    if looks_like_text(head):
+        return "text"
+    raise ParseError(
+        "unsupported_kind",
+        "a file without a suffix whose first bytes are neither text, HTML nor PDF; give it a suffix",
+        skipped=True,
+    )
+
+
+def _printable(suffix: str) -> str:
+    return suffix.encode("utf-8", "replace").decode()

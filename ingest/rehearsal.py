@@ -1,0 +1,55 @@
+"""What an ingest would do, without doing it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from ingest.parsing.router import HEAD_BYTES, route
+from ingest.report import Problem, Report
+from ingest.sources import Plan, ScannedFile
+from ingest.types import ParseError
+from search.types import Manifest
+
+
+def rehearse(plan: Plan, manifests: Mapping[str, Manifest], report: Report, *, keep_deleted: bool) -> None:
+    """Count what would be added, updated, left alone, removed and skipped.
+
+    Files are looked at, not parsed: one that would fail in its parser counts as added or updated.
+    """
+    report.deleted = 0 if keep_deleted else sum(manifest.live is not None for manifest in plan.removed)
+    for file in (*plan.new, *plan.changed, *plan.check):
+        manifest = manifests.get(file.uri)
+        live = manifest is not None and manifest.live is not None
+        try:
+            head = _look(file)
+        except ParseError as error:
+            problem = Problem(file.uri, error.code, error.message)
+            (report.skipped if error.skipped else report.failed).append(problem)
+            report.deleted += int(live and error.skipped and not keep_deleted)
+            continue
+        if manifest is None or not live:
+            report.added += 1
+        elif head == manifest.content_hash:
+            report.unchanged += 1
+        else:
+            report.updated += 1
+
+
+def _look(file: ScannedFile) -> str:
+    """A file's sha256, hexadecimal.
+
+    Raises:
+        ParseError: it would be skipped, or cannot be read now.
+    """
+    try:
+        with Path(file.path).open("rb") as handle:
+            head = handle.read(HEAD_BYTES)
+            if not head:
+                raise ParseError("empty_file", "the file is empty", skipped=True)
+            route(Path(file.path).name, head)
+            handle.seek(0)
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise ParseError("unreadable", f"cannot be read now: {error.strerror}", transient=True) from error

@@ -1,0 +1,274 @@
+"""Make a collection's documents of one source equal to what the source holds now.
+
+scan -> diff against manifests -> remove what vanished -> parse what is new or changed -> ingest walk
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from time import monotonic
+from urllib.parse import unquote
+
+from ingest import commit
+from ingest.parsing.parse import PARSER_VERSION
+from ingest.parsing.protocol import ParsedFile, Unchanged
+from ingest.parsing.workers import ParserPool
+from ingest.pipeline import Index, ingest, utc
+from ingest.rehearsal import rehearse
+from ingest.report import Problem, Report
+from ingest.scanning import ScanResult, check_unmoved
+from ingest.sources import Plan, ScannedFile, check_overlap, check_root, diff, file_uri, folder_uri, scan
+from ingest.types import Document, ParseError, document_id
+from search.types import DocumentInfo, Failure, FileStamp, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """What an ingest may do beyond its default."""
+
+    dry_run: bool = False
+    keep_deleted: bool = False
+    allow_empty: bool = False
+
+
+Progress = Callable[[Report], None]
+Stop = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The seams of a running ingest: who parses, who listens, who may stop it, what not to read."""
+
+    pool: ParserPool
+    progress: Progress
+    stop: Stop
+    readers: int = 2
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One ingest under way."""
+
+    index: Index
+    source: str
+    options: SyncOptions
+    work: Work
+    report: Report
+    manifests: Mapping[str, Manifest]
+
+    def known_hash(self, file: ScannedFile) -> str | None:
+        manifest = self.manifests.get(file.uri)
+        return manifest.content_hash if manifest is not None and manifest.live is not None else None
+
+
+def sync(open_index: Callable[[], Index], root: str, options: SyncOptions, work: Work) -> Report:
+    """Ingest one folder (or file) and return what was done.
+
+    The index is opened (and made, if need be) only once the source was found.
+
+    Raises:
+        SourceError: the root is missing, suddenly empty, taken away, or overlaps another source.
+        StoreError: the store refused; what was committed before stays.
+    """
+    started = monotonic()
+    found = scan(root, missing_ok=options.allow_empty, left_out=work.left_out)
+    index = open_index()
+    known = _sources(index)
+    source = _source_of(root, known)
+    check_overlap(source, known)
+    manifests = {manifest.document.uri: manifest for manifest in all_manifests(index, source)}
+    check_root(source, found, manifests, allow_empty=options.allow_empty)
+    plan = diff(found, manifests, parser_version=PARSER_VERSION)
+    run = _Run(index, source, options, work, Report(), manifests)
+    _book_scan(run, found, plan)
+    if options.dry_run:
+        rehearse(plan, manifests, run.report, keep_deleted=options.keep_deleted)
+    else:
+        _carry_out(run, plan, lambda: check_unmoved(root, found))
+    report = run.report
+    stats = index.store.stats()
+    report.documents, report.chunks = stats.documents, stats.chunks
+    report.seconds = monotonic() - started
+    report.current = ""
+    work.progress(report)
+    return report
+
+
+def _source_of(root: str, known: Set[str]) -> str:
+    """The source a root names; a file that is gone is still the source it was."""
+    file = file_uri(root)
+    return file if file in known and not Path(root).is_dir() else folder_uri(root)
+
+
+def _book_scan(run: _Run, found: ScanResult, plan: Plan) -> None:
+    """Book what the scan says; a file that failed for good and has not changed is named again, not read."""
+    report = run.report
+    report.skipped += [Problem(*finding) for finding in found.skipped]
+    report.failed += [Problem(*finding) for finding in found.failed]
+    report.unchanged = len(plan.unchanged)
+    report.total = len(plan.new) + len(plan.changed) + len(plan.check)
+    for file in plan.failed_before:
+        failure = run.manifests[file.uri].failure
+        if failure is not None:
+            report.failed.append(Problem(file.uri, failure.code, failure.message))
+
+
+def _carry_out(run: _Run, plan: Plan, check_source: Callable[[], None]) -> None:
+    """Remove what is gone, then take in what is new."""
+    store = run.index.store
+    if plan.removed and not run.options.keep_deleted:
+        check_source()
+        run.report.deleted = commit.remove(store, [manifest.id for manifest in plan.removed])
+    run.work.progress(run.report)
+    _ingest_files(run, [*plan.new, *plan.changed, *plan.check])
+    store.flush()
+
+
+def all_manifests(index: Index, source: str | None = None) -> Iterator[Manifest]:
+    """Every manifest, of one source when it is given, page by page."""
+    after: str | None = None
+    while page := index.store.list_manifests(source=source, after=after):
+        yield from page
+        after = page[-1].id
+
+
+def _sources(index: Index) -> set[str]:
+    """Sources of the documents that answer; one with failures only stands in nobody's way."""
+    return {manifest.document.source for manifest in all_manifests(index) if manifest.live is not None}
+
+
+def _ingest_files(run: _Run, files: Sequence[ScannedFile]) -> None:
+    """Parse ahead in child processes while documents are embedded and written here."""
+    parsed = _parsed_documents(run, files)
+    report = run.report
+    with closing(parsed):
+        for outcome in ingest(run.index, parsed, run.work.stop):
+            document = outcome.document
+            before = run.manifests.get(document.uri)
+            if outcome.error is not None:
+                _book(run, _File(document.uri, document.stamp, document.content_hash), outcome.error)
+            elif before is not None and before.live is not None:
+                report.updated += 1
+            else:
+                report.added += 1
+            report.tokens += outcome.tokens
+            report.finished += 1
+            report.current = document.uri
+            run.work.progress(report)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file as far as it is known: its uri, how stat saw it, and its hash if it could be read."""
+
+    uri: str
+    stamp: FileStamp | None
+    content_hash: str = ""
+
+
+def _parsed_documents(run: _Run, files: Sequence[ScannedFile]) -> Generator[Document]:
+    """Documents in order of completion; at most a few parsed files wait at a time."""
+    left = iter(files)
+    waiting: dict[Future[ParsedFile | Unchanged], ScannedFile] = {}
+    work = run.work
+
+    def submit(threads: ThreadPoolExecutor) -> None:
+        file = next(left, None)
+        if file is not None:
+            waiting[threads.submit(work.pool.parse, file.path, run.known_hash(file))] = file
+
+    with ThreadPoolExecutor(work.readers, "parse") as threads:
+        try:
+            for _ in range(work.readers * 4):
+                submit(threads)
+            while waiting and not work.stop():
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    document = _settle(run, waiting.pop(future), future)
+                    submit(threads)
+                    if document is not None:
+                        yield document
+                    else:
+                        run.report.finished += 1
+                        work.progress(run.report)
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _settle(run: _Run, file: ScannedFile, future: Future[ParsedFile | Unchanged]) -> Document | None:
+    """Turn one parser answer into a document, or book why there is none."""
+    key = document_id(run.index.tenant, run.index.collection, file.uri)
+    try:
+        answer = future.result()
+    except ParseError as error:
+        _book(run, _File(file.uri, file.stamp), error)
+        return None
+    if isinstance(answer, Unchanged):
+        commit.note_unchanged(run.index.store, {key: answer.stamp})
+        run.report.unchanged += 1
+        return None
+    return document_from(answer, Place(key, file.uri, run.source))
+
+
+def _book(run: _Run, file: _File, error: ParseError) -> None:
+    """Book a file that gave no document.
+
+    What is not meant to be read leaves the collection, as a fresh ingest would leave it out; what could not
+    be read keeps its old version and is flagged. What vanished since the scan is left to the next scan,
+    which tells a removed file from a folder that was taken away.
+    """
+    problem = Problem(file.uri, error.code, error.message)
+    store = run.index.store
+    key = document_id(run.index.tenant, run.index.collection, file.uri)
+    if error.code == "vanished":
+        run.report.skipped.append(problem)
+        return
+    if error.skipped:
+        if not run.options.keep_deleted:
+            run.report.deleted += commit.remove(store, [key])
+        run.report.skipped.append(problem)
+        return
+    name = PurePosixPath(unquote(file.uri, errors="replace")).name
+    info = DocumentInfo(key, file.uri, run.source, name, "", "", "", utc())
+    failure = Failure(
+        code=error.code,
+        message=error.message,
+        at=utc(),
+        content_hash=file.content_hash,
+        stamp=file.stamp,
+        parser=PARSER_VERSION,
+        transient=error.transient,
+    )
+    commit.note_failure(store, info, failure)
+    run.report.failed.append(problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a parsed file belongs: its id, uri and source."""
+
+    id: str
+    uri: str
+    source: str
+
+
+def document_from(answer: ParsedFile, place: Place, *, keep_stamp: bool = True) -> Document:
+    """Give a parsed file its place in a collection."""
+    parsed = answer.parsed
+    return Document(
+        id=place.id,
+        uri=place.uri,
+        source=place.source,
+        title=parsed.title,
+        kind=parsed.kind,
+        text=parsed.text,
+        elements=parsed.elements,
+        content_hash=answer.content_hash,
+        metadata=parsed.metadata,
+        stamp=answer.stamp if keep_stamp else None,
+        notes=parsed.notes,
+    )

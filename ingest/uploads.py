@@ -1,0 +1,263 @@
+"""Uploads: spooled to disk before they are acknowledged, ingested by a job, removed from the spool after.
+
+A spool entry is a folder that appears by rename, whole or not at all; what a killed process left there is
+taken up again by the next one.
+
+An entry's name says when it arrived and which document it is of, so that what is taken in or deleted also
+ends what arrived before it: an older upload never comes back over a newer one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import monotonic, time_ns
+
+from ingest import commit
+from ingest.jobs import JobError
+from ingest.parsing.protocol import ParsedFile, Unchanged
+from ingest.pipeline import Index, ingest
+from ingest.report import Problem, Report
+from ingest.sync import Place, Work, document_from
+from ingest.types import ParseError, document_id
+from search.types import MetadataValue
+
+SOURCE = "uploads:"
+TRIES = 3
+"""Processes that try an upload which fails for a passing reason, before it is given up."""
+
+logger = logging.getLogger(__name__)
+SUPERSEDED = "superseded"
+_ARRIVED = 20  # digits of the arrival in an entry's name
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One file handed in: the name that decides its format, and what the caller says of it."""
+
+    tenant: str
+    collection: str
+    uri: str
+    name: str
+    title: str
+    metadata: Mapping[str, MetadataValue]
+
+    @property
+    def document_id(self) -> str:
+        """The document it becomes."""
+        return document_id(self.tenant, self.collection, self.uri)
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """An upload on disk."""
+
+    upload: Upload
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        """The bytes."""
+        return self.folder / "content"
+
+
+class Spool:
+    """The folder where uploads wait."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def add(self, upload: Upload, write: Callable[[Path], None]) -> Spooled:
+        """Keep an upload: `write` puts its bytes into the path it is given. On return it is on disk."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        draft = self._root / f".{uuid.uuid4()}"
+        draft.mkdir()
+        try:
+            write(draft / "content")
+            (draft / "upload.json").write_text(json.dumps(asdict(upload)), encoding="utf-8")
+            for name in ("content", "upload.json"):
+                _fsync(draft / name)
+            _fsync(draft)
+            # names sort by arrival, so that the later of two uploads of one document is ingested last
+            arrived = f"{time_ns():0{_ARRIVED}d}"
+            final = self._root / f"{arrived}-{upload.document_id}-{uuid.uuid4().hex[:8]}"
+            draft.rename(final)
+            _fsync(self._root)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        return Spooled(upload, final)
+
+    def waiting(self) -> list[Spooled]:
+        """What has not been ingested yet, oldest first; drafts of a killed process are not among them."""
+        if not self._root.is_dir():
+            return []
+        folders = sorted(folder for folder in self._root.iterdir() if not folder.name.startswith("."))
+        return [Spooled(upload, folder) for folder in folders if (upload := _read(folder)) is not None]
+
+    def remove(self, spooled: Spooled) -> bool:
+        """Forget an upload that was ingested or refused for good: one rename, then the cleaning up.
+
+        False when it was forgotten before.
+        """
+        return self._forget(spooled.folder)
+
+    def remove_all(self, document: str, before: Spooled | None = None) -> None:
+        """Forget a document's uploads, oldest first: all, or those that arrived before this one."""
+        if not self._root.is_dir():
+            return
+        for folder in sorted(self._root.glob(f"[0-9]*-{document}-*")):
+            if before is None or folder.name < before.folder.name:
+                self._forget(folder)
+
+    def failed(self, spooled: Spooled) -> int:
+        """Count a try that failed for a passing reason; how many there are now.
+
+        Raises:
+            FileNotFoundError: the upload was forgotten meanwhile.
+        """
+        number = 1 + sum(1 for _ in spooled.folder.glob("failed-*"))
+        (spooled.folder / f"failed-{number}").touch()
+        return number
+
+    def clean(self) -> None:
+        """Remove what a killed process left half made or half removed; for the owner, at its start."""
+        if self._root.is_dir():
+            for left in self._root.glob(".*"):
+                if left.is_dir() and not left.is_symlink():
+                    shutil.rmtree(left)
+                else:
+                    left.unlink()
+
+    def _forget(self, folder: Path) -> bool:
+        aside = folder.with_name(f".{folder.name}")
+        try:
+            folder.rename(aside)
+        except FileNotFoundError:
+            return False
+        shutil.rmtree(aside)
+        return True
+
+
+def _read(folder: Path) -> Upload | None:
+    """What an entry says of itself; None, and a line in the log, for what is no upload of ours."""
+    try:
+        return Upload(**json.loads((folder / "upload.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        logger.warning("%s is not a readable upload and is left out: %s", folder, error)
+        return None
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def take_upload(index: Index, spool: Spool, spooled: Spooled, work: Work) -> Report:
+    """Ingest one upload that waits, and settle what becomes of its entry in the spool.
+
+    It goes when its document is committed, with all that arrived before it, and when it can never be read.
+    It stays for the next process when this one closes, and after a passing error, `TRIES` times at most.
+
+    Raises:
+        JobError: the file could not be taken in (its error's own code), or `superseded`: a later upload or a
+            removal of the document came first.
+    """
+    if not spooled.folder.is_dir():
+        raise JobError(SUPERSEDED, _superseded(spooled))
+    document, errors = spooled.upload.document_id, list[ParseError]()
+    report = ingest_upload(index, spooled, work, errors.append)
+    if report.added or report.updated:
+        spool.remove_all(document, before=spooled)
+        if not spool.remove(spooled):  # removed while it was ingested
+            discard(index, [document])
+            raise JobError(SUPERSEDED, _superseded(spooled))
+    if not errors or (errors[0].transient and work.stop()):
+        return report
+    _settle(spool, spooled, errors[0])
+    if errors[0].skipped:
+        return report
+    work.progress(report)
+    raise JobError(errors[0].code, errors[0].message)
+
+
+def _settle(spool: Spool, spooled: Spooled, error: ParseError) -> None:
+    if not error.transient:
+        spool.remove(spooled)
+        return
+    try:
+        tries = spool.failed(spooled)
+    except FileNotFoundError as gone:
+        raise JobError(SUPERSEDED, _superseded(spooled)) from gone
+    if tries >= TRIES:
+        logger.warning("%s is given up after %d tries: %s", spooled.upload.uri, tries, error.message)
+        spool.remove(spooled)
+
+
+def _superseded(spooled: Spooled) -> str:
+    return (
+        f"a later upload or a removal of {spooled.upload.uri!r} came first; hand it in again if it is meant"
+    )
+
+
+def ingest_upload(
+    index: Index, spooled: Spooled, work: Work, on_error: Callable[[ParseError], object] = lambda error: None
+) -> Report:
+    """Parse, embed and commit one upload; `on_error` is told why it became no document."""
+    started = monotonic()
+    upload = spooled.upload
+    report = Report(total=1, current=upload.uri)
+    key = document_id(index.tenant, index.collection, upload.uri)
+    existed = any(manifest.live is not None for manifest in index.store.get_manifests([key]))
+    try:
+        answer = _parse(spooled, work)
+    except ParseError as error:
+        problem = Problem(upload.uri, error.code, error.message)
+        (report.skipped if error.skipped else report.failed).append(problem)
+        report.finished = 1
+        on_error(error)
+        return report
+    if isinstance(answer, Unchanged):
+        raise TypeError("a parser that was given no hash cannot find a file unchanged")
+    document = document_from(answer, Place(key, upload.uri, SOURCE), keep_stamp=False)
+    document = replace(
+        document, title=upload.title or document.title, metadata={**document.metadata, **upload.metadata}
+    )
+    for outcome in ingest(index, [document], work.stop):
+        if outcome.error is not None:
+            report.failed.append(Problem(upload.uri, outcome.error.code, outcome.error.message))
+            on_error(outcome.error)
+            continue
+        report.added, report.updated = int(not existed), int(existed)
+        report.tokens = outcome.tokens
+    stats = index.store.stats()
+    report.documents, report.chunks = stats.documents, stats.chunks
+    report.finished, report.seconds = 1, monotonic() - started
+    work.progress(report)
+    return report
+
+
+def _parse(spooled: Spooled, work: Work) -> ParsedFile | Unchanged:
+    """Parse, a second time after a passing error: a deadline or a want of memory may pass in a moment."""
+    path, name = str(spooled.file), spooled.upload.name
+    try:
+        return work.pool.parse(path, None, name=name)
+    except ParseError as error:
+        if not error.transient or work.stop():
+            raise
+        logger.info("%s is parsed again: %s", spooled.upload.uri, error.message)
+    return work.pool.parse(path, None, name=name)
+
+
+def discard(index: Index, ids: list[str]) -> int:
+    """Delete documents of any source; the number that answered before."""
+    return commit.remove(index.store, ids)

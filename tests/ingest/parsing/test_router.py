@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+
+from ingest.parsing.router import route, supported_suffixes
+from ingest.types import ParseError
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.txt", "text"),
+        ("A.TXT", "text"),
+        ("notes.md", "markdown"),
+        ("page.htm", "html"),
+        ("book.pdf", "pdf"),
+        ("letter.docx", "docx"),
+        ("talk.pptx", "pptx"),
+        ("sums.xlsx", "xlsx"),
+        ("rows.csv", "csv"),
+        ("data.json", "json"),
+        ("lines.jsonl", "jsonl"),
+        ("mail.eml", "eml"),
+        ("main.rs", "code"),
+        ("feed.xml", "code"),
+        ("Makefile", "code"),
+        ("Dockerfile", "code"),
+        ("folder.d/README.md", "markdown"),
+    ],
+)
+def test_the_suffix_chooses_the_reader(name, kind):
+    assert route(name, b"") == kind
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"%PDF-1.7\n%\xe2\xe3", "pdf"),
+        (b"\n <!DOCTYPE html><html>", "html"),
+        (b"<!-- made by hand -->\n<HTML lang=en>", "html"),
+        ("reine Textdatei, größer".encode(), "text"),
+        ("abgeschnitten ü".encode()[:-1], "text"),
+        ("utf-16".encode("utf-16"), "text"),
+    ],
+)
+def test_a_file_without_a_suffix_is_known_by_its_first_bytes(head, kind):
+    assert route("README", head) == kind
+
+
+@pytest.mark.parametrize("name", ["photo.png", "backup.zip", "tool.exe", "image.tar.gz", "\udcff.\udcfe"])
+def test_a_kind_without_a_reader_is_skipped(name):
+    with pytest.raises(ParseError) as caught:
+        route(name, b"")
+    assert (caught.value.code, caught.value.skipped) == ("unsupported_kind", True)
+    caught.value.message.encode()
+
+
+@pytest.mark.parametrize("name", ["old.doc", "old.xls", "old.ppt"])
+def test_legacy_office_files_are_skipped_with_the_way_out(name):
+    with pytest.raises(ParseError, match="LibreOffice") as caught:
+        route(name, b"\xd0\xcf\x11\xe0")
+    assert (caught.value.code, caught.value.skipped) == ("unsupported_kind", True)
+
+
+def test_a_binary_without_a_suffix_is_skipped():
+    with pytest.raises(ParseError) as caught:
+        route("core", b"\x7fELF\x02\x01\x01\x00\x00\x00\x00")
+    assert (caught.value.code, caught.value.skipped) == ("unsupported_kind", True)
+
+
+def test_the_supported_suffixes_all_have_a_reader():
+    assert {".txt", ".md", ".pdf", ".docx", ".eml", ".py"} <= set(supported_suffixes())
+    assert all(route("x" + suffix, b"") for suffix in supported_suffixes())
