@@ -1,0 +1,1 @@
+"""Is it any good: judged data, metrics, ablations and settings chosen with proof."""

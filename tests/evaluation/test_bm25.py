@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import bm25s
+import numpy as np
+import pytest
+
+from evaluation.bm25 import Bm25Parameters, postings
+from evaluation.configuration import Configuration
+from evaluation.corpus import Corpus
+from evaluation.datasets import read_dataset
+from evaluation.legs import Legs
+from evaluation.metrics import best_first, means, score
+from evaluation.run import Workbench
+from search.analyzer import Analyzer
+
+ANALYZER = Analyzer()
+TEXTS = ["The ferry, the FERRY and the sea", "Sea and more sea: sea-going ferries", "", "harbour"]
+
+
+@pytest.mark.parametrize(("k1", "b"), [(1.2, 0.75), (0.4, 0.0), (2.5, 1.0)])
+def test_weights_are_those_the_analyser_writes_into_an_index(k1, b):
+    analyzer = Analyzer(k1=k1, b=b, average_length=7.0)
+    counted = postings([analyzer.tokens(text) for text in TEXTS])
+    parameters = Bm25Parameters(k1, b, 7.0)
+    for row, text in enumerate(TEXTS):
+        written = analyzer.passage_vector(text)
+        weight_of = dict(zip(written.indices.tolist(), written.values.tolist(), strict=True))
+        for word in set(analyzer.tokens(text)):
+            found = sum(word in analyzer.tokens(other) for other in TEXTS)
+            idf = np.log(1 + (3 - found + 0.5) / (found + 0.5))
+            (index,) = (one for one in analyzer.query_vector(word).indices.tolist())
+            assert counted.scores([word], parameters)[row] == pytest.approx(idf * weight_of[index], rel=1e-6)
+
+
+def test_a_word_asked_twice_counts_twice_and_an_unknown_one_nothing():
+    counted = postings([["ferry", "sea"], ["sea"]])
+    once = counted.scores(["ferry"], Bm25Parameters())
+    np.testing.assert_allclose(counted.scores(["ferry", "whale", "ferry"], Bm25Parameters()), 2 * once)
+    assert once[1] == 0
+
+
+def test_a_corpus_without_words_scores_nothing():
+    assert postings([[], []]).scores(["ferry"], Bm25Parameters()).tolist() == [0, 0]
+    assert postings([]).scores(["ferry"], Bm25Parameters()).shape == (0,)
+
+
+def words_of(corpus: Corpus) -> list[list[str]]:
+    return [ANALYZER.tokens(one.context) + ANALYZER.tokens(one.text) for one in corpus.chunks]
+
+
+def ndcg(bench: Workbench, corpus: Corpus, rows: dict[str, list[int]]) -> float:
+    rankings = {query: best_first([corpus.judged[row] for row in best]) for query, best in rows.items()}
+    return means(score(bench.dataset.judged(bench.unit), rankings))["ndcg@10"]
+
+
+def ndcg_of_bm25s(bench: Workbench, corpus: Corpus) -> float:
+    """The public library on the same words; the average length is always the corpus's own there."""
+    words = words_of(corpus)
+    index = bm25s.BM25(method="lucene", k1=1.2, b=0.75)
+    index.index(words, show_progress=False)
+    found = {}
+    for query in bench.queries:
+        asked = ANALYZER.query_tokens(bench.dataset.queries[query])
+        known = [word for word in asked if word in index.vocab_dict]
+        scores = index.get_scores(known) if known else np.zeros(len(words))
+        found[query] = [row for row in np.argsort(-scores, kind="stable")[:200] if scores[row] > 0]
+    return ndcg(bench, corpus, found)
+
+
+def ndcg_of_ours(bench: Workbench, corpus: Corpus, average_length: float) -> float:
+    questions = [bench.dataset.queries[query] for query in bench.queries]
+    legs = Legs(corpus, questions, [0] * len(questions))
+    lists = legs.bm25(ANALYZER, Bm25Parameters(average_length=average_length)).lists
+    row_of = {chunk.id: row for row, chunk in enumerate(corpus.chunks)}
+    rows = ([row_of[one.id] for one in found] for found in lists)
+    return ndcg(bench, corpus, dict(zip(bench.queries, rows, strict=True)))
+
+
+def test_the_bm25_row_of_the_shipped_set_is_within_half_a_hundredth_of_bm25s(samples, embedder, tmp_path):
+    bench = Workbench(read_dataset(samples), embedder, tmp_path)
+    row = bench.row(Configuration("bm25"))
+    assert row.scores["ndcg@10"] == pytest.approx(
+        ndcg_of_bm25s(bench, bench.corpus(Configuration())), abs=0.005
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [("", "document"), ("xquad-en", "passage"), ("codebase-ctx", "passage"), ("cranfield", "document")],
+)
+def test_with_the_same_average_length_bm25_is_that_of_bm25s(
+    samples, shared_data, embedder, tmp_path, name, unit
+):
+    # An index counts with a constant length, so that an incremental one equals a fresh one.
+    bench = Workbench(read_dataset(shared_data(name) if name else samples), embedder, tmp_path, unit)
+    corpus = bench.corpus(Configuration())
+    length = float(np.mean([len(words) for words in words_of(corpus)]))
+    assert ndcg_of_ours(bench, corpus, length) == pytest.approx(ndcg_of_bm25s(bench, corpus), abs=0.001)
