@@ -1,0 +1,1 @@
+"""Every way in: settings, HTTP, command line."""

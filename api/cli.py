@@ -1,0 +1,249 @@
+"""`latewood`: every command of the contract.
+
+Exit codes: 0 done, 1 something failed, 2 wrong use, 3 cannot reach or open something it needs.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api import output
+from api.ablate_cli import ablate
+from api.commands import FAILED, WRONG_USE, Deletion, ask, existing_data, finish, ingest_all, json_option
+from api.evaluate_cli import evaluate
+from api.owner import with_owner
+from api.settings import load
+from api.tune_cli import tune
+from search.stores import catalog
+
+app = typer.Typer(
+    help="Retrieval for chatbots that must be right: late chunking, hybrid search, nothing lost.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="one JSON object on stdout")]
+Data = Annotated[Path | None, typer.Option(help="data directory (LATEWOOD_DATA)")]
+Collection = Annotated[str, typer.Option(help="collection")]
+Tenant = Annotated[str, typer.Option(help="tenant")]
+
+
+@app.command()
+def ingest(
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="folders or files")],
+    as_json: Json = False,
+    data: Data = None,
+    collection: Collection = "default",
+    tenant: Tenant = "default",
+    dry_run: Annotated[bool, typer.Option(help="say what would be done")] = False,
+    keep_deleted: Annotated[bool, typer.Option(help="keep documents whose files vanished")] = False,
+    allow_empty: Annotated[bool, typer.Option(help="accept a folder that became empty")] = False,
+) -> None:
+    """Make the collection's documents of these folders equal to what the folders hold."""
+    options = {
+        "collection": collection,
+        "dry_run": dry_run,
+        "keep_deleted": keep_deleted,
+        "allow_empty": allow_empty,
+    }
+
+    def run() -> int:
+        settings = load(data=data)
+        catalog.check_names(tenant, collection)
+        if dry_run:
+            existing_data(settings)
+        total = ingest_all(settings, tenant, sources, options)
+        output.emit(as_json, total, output.render_ingest)
+        return FAILED if total["failed"] else 0
+
+    finish(as_json, run)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="the question")],
+    as_json: Json = False,
+    data: Data = None,
+    collection: Collection = "default",
+    tenant: Tenant = "default",
+    limit: Annotated[int, typer.Option(help="how many passages")] = 10,
+    mode: Annotated[str, typer.Option(help="hybrid, dense or bm25")] = "hybrid",
+    filters: Annotated[
+        str | None, typer.Option("--filter", help='JSON, e.g. {"type":"eq","key":"kind","value":"pdf"}')
+    ] = None,
+    explain: Annotated[bool, typer.Option(help="show why each passage stands where it stands")] = False,
+) -> None:
+    """Find the passages that answer a question."""
+
+    def run() -> int:
+        options: dict[str, Any] = {"collection": collection, "limit": limit, "mode": mode, "explain": explain}
+        if filters is not None:
+            options["filters"] = json_option("--filter", filters)
+        found = ask(data, tenant, collection, lambda client: client.search(query, **options))
+        output.emit(as_json, found, lambda answer: output.render_results(answer, explain=explain))
+        return 0
+
+    finish(as_json, run)
+
+
+@app.command()
+def status(
+    as_json: Json = False, data: Data = None, collection: Collection = "default", tenant: Tenant = "default"
+) -> None:
+    """Show what a collection holds, its model, its size."""
+
+    def run() -> int:
+        params = {"collection": collection}
+        found = ask(data, tenant, collection, lambda client: client.call("GET", "/status", params=params))
+        output.emit(as_json, found, output.render_status)
+        return 0
+
+    finish(as_json, run)
+
+
+@app.command("list")
+def list_documents(
+    as_json: Json = False, data: Data = None, collection: Collection = "default", tenant: Tenant = "default"
+) -> None:
+    """List the documents."""
+
+    def run() -> int:
+        found = ask(data, tenant, collection, lambda client: list(client.documents(collection)))
+        output.emit(as_json, {"documents": found}, output.render_documents)
+        return 0
+
+    finish(as_json, run)
+
+
+@app.command()
+def show(
+    id: Annotated[str, typer.Argument(help="a document's id")],  # noqa: A002 - the contract's name
+    as_json: Json = False,
+    data: Data = None,
+    collection: Collection = "default",
+    tenant: Tenant = "default",
+) -> None:
+    """Show one document with its text."""
+
+    def run() -> int:
+        found = ask(data, tenant, collection, lambda client: client.document(id, collection))
+        output.emit(as_json, found, output.render_document)
+        return 0
+
+    finish(as_json, run)
+
+
+@app.command()
+def delete(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="documents' ids")],
+    as_json: Json = False,
+    data: Data = None,
+    collection: Collection = "default",
+    tenant: Tenant = "default",
+) -> None:
+    """Remove documents; they stop answering at once."""
+
+    def run() -> int:
+        deletion = Deletion(ids, collection)
+        ask(data, tenant, collection, deletion)
+        for key, deleted in deletion.gone.items():
+            if not deleted:
+                output.say(f"no document {key} here")
+        count = sum(deletion.gone.values())
+        output.emit(as_json, {"deleted": count}, lambda answer: output.line(f"{answer['deleted']} deleted"))
+        return 0 if count == len(deletion.gone) else FAILED
+
+    finish(as_json, run)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="address (LATEWOOD_HOST)")] = None,
+    port: Annotated[int | None, typer.Option(help="port (LATEWOOD_PORT), 0 for a free one")] = None,
+    as_json: Json = False,
+    data: Data = None,
+    collection: Collection = "default",
+    tenant: Tenant = "default",
+) -> None:
+    """Serve the HTTP contract and the search page."""
+
+    def run() -> int:
+        from api.serve import serve_forever
+
+        logging.basicConfig(
+            stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+        )
+        settings = load(data=data, host=host, port=port)
+        catalog.check_names(tenant, collection)
+        serve_forever(
+            settings,
+            lambda url: output.emit(as_json, {"url": url}, lambda at: output.line(f"serving on {at['url']}")),
+        )
+        return 0
+
+    finish(as_json, run)
+
+
+@app.command()
+def doctor(
+    as_json: Json = False, data: Data = None, collection: Collection = "default", tenant: Tenant = "default"
+) -> None:
+    """Check settings, model, store, disk and port; say what to do."""
+
+    def run() -> int:
+        from api.doctor import examine
+
+        found = examine(load(data=data), {"data": data}, tenant, collection)
+        output.emit(as_json, found, output.render_findings)
+        return FAILED if any(finding["status"] == "error" for finding in found["findings"]) else 0
+
+    finish(as_json, run)
+
+
+@app.command()
+def demo(
+    as_json: Json = False, data: Data = None, collection: Collection = "demo", tenant: Tenant = "default"
+) -> None:
+    """Ingest the sample folder and answer three questions."""
+
+    def run() -> int:
+        from api.demo import play
+
+        settings = load(data=data)
+        catalog.check_names(tenant, collection)
+        played = with_owner(settings, tenant, lambda client: play(client, collection))
+        output.emit(as_json, played, lambda answer: output.render_demo(answer, collection))
+        return FAILED if played["ingest"]["failed"] else 0
+
+    finish(as_json, run)
+
+
+app.command()(evaluate)
+app.command()(tune)
+app.command()(ablate)
+
+
+def main() -> None:
+    """Entry point."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s")
+    output.never_refuse_a_letter()
+    words = sys.argv[1:]
+    if "--json" not in (words[: words.index("--")] if "--" in words else words):
+        app()
+    try:
+        sys.exit(app(standalone_mode=False))
+    except typer.TyperException as error:  # an unknown option, a missing argument
+        sys.exit(output.fail(True, WRONG_USE, "wrong_use", error.format_message()))
+
+
+if __name__ == "__main__":
+    main()

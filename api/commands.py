@@ -1,0 +1,206 @@
+"""What every command does around its work: find the owner, follow an ingest, leave with an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import typer
+
+from api import output
+from api.owner import CLOSING, DataError, OwnerGoneError, with_owner
+from api.settings import Settings, SettingsError, load
+from ingest.sources import SourceError, file_uri
+from latewood.client import Client, JobState, LatewoodError, UnreachableError
+from search.stores import catalog
+from search.types import QueryError
+
+T = TypeVar("T")
+FAILED, WRONG_USE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+_UNREACHABLE_CODES = frozenset(
+    {
+        "collection_not_found",
+        "disk_full",
+        "index_damaged",
+        "model_mismatch",
+        "model_unavailable",
+        "source_missing",
+        "source_unreadable",
+        "store_unavailable",
+    }
+)
+
+
+class CommandError(Exception):
+    """A command that cannot go on: its exit code, and what a program and a person should know."""
+
+    def __init__(self, exit_code: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.code = code
+
+
+KNOWN_ERRORS = (
+    CommandError,
+    DataError,
+    LatewoodError,
+    QueryError,
+    SettingsError,
+    SourceError,
+    UnreachableError,
+)
+
+
+def as_command_error(error: Exception) -> CommandError:
+    """One of the known errors with the exit code and the code that it leaves with."""
+    if isinstance(error, CommandError):
+        return error
+    if isinstance(error, LatewoodError):
+        exit_code = WRONG_USE if error.status in {400, 422} else FAILED
+        exit_code = UNREACHABLE if error.code in _UNREACHABLE_CODES else exit_code
+        return CommandError(exit_code, error.code, error.message)
+    if isinstance(error, (DataError, UnreachableError)):
+        return CommandError(UNREACHABLE, "unreachable", str(error))
+    return CommandError(WRONG_USE, "wrong_use", str(error))
+
+
+def ingest_all(
+    settings: Settings, tenant: str, sources: Sequence[str], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Ingest each source, whatever becomes of the others; the contract's counts over all of them.
+
+    Raises:
+        CommandError: not one source could be ingested.
+    """
+    states: list[JobState] = []
+    failed: dict[str, CommandError] = {}
+    for source in sources:
+        uri = file_uri(Path(source).absolute())
+        try:
+            states.append(run_ingest(settings, tenant, {"source": uri, **options}))
+        except KNOWN_ERRORS as error:
+            failed[uri] = as_command_error(error)
+    if not states:
+        raise _all_failed(list(failed.values()))
+    return output.ingest_total(
+        states, [{"uri": uri, "code": error.code, "message": str(error)} for uri, error in failed.items()]
+    )
+
+
+def _all_failed(errors: Sequence[CommandError]) -> CommandError:
+    codes = {error.exit_code for error in errors}
+    message = "; ".join(dict.fromkeys(str(error) for error in errors))
+    return CommandError(codes.pop() if len(codes) == 1 else FAILED, errors[0].code, message)
+
+
+def run_ingest(settings: Settings, tenant: str, body: dict[str, Any]) -> JobState:
+    """Queue an ingest with the owner and follow it to its end, with the next owner if this one goes."""
+    return with_owner(settings, tenant, lambda client: follow_ingest(client, body))
+
+
+def follow_ingest(client: Client, body: dict[str, Any]) -> JobState:
+    """Queue an ingest and follow it to its end.
+
+    Raises:
+        OwnerGoneError: the owner let go of the data; ask the next one.
+        CommandError: the ingest as a whole failed.
+    """
+    job = client.call("POST", "/jobs", json=body)
+    state: JobState | None = None
+    try:
+        with output.progress(output.place(body["source"])) as show_state:
+            for state in client.follow(job["id"]):
+                show_state(state)
+    except KeyboardInterrupt:
+        with contextlib.suppress(UnreachableError, LatewoodError):  # gone or ended: nothing left to cancel
+            client.call("POST", f"/jobs/{job['id']}/cancel")
+        raise
+    if state is None or (state["error"] and state["error"]["code"] == CLOSING):
+        raise OwnerGoneError
+    if state["status"] != "completed":
+        error = state["error"] or {"code": "failed", "message": "the ingest failed"}
+        exit_code = UNREACHABLE if error["code"] in _UNREACHABLE_CODES else FAILED
+        raise CommandError(exit_code, error["code"], error["message"])
+    return state
+
+
+@dataclass(slots=True)
+class Deletion:
+    """Deletes documents; called again with the next owner it goes on, and knows its own deletions.
+
+    Attributes:
+        gone: for each id that was answered: whether this deleted it, or it was not there.
+    """
+
+    ids: Sequence[str]
+    collection: str
+    gone: dict[str, bool] = field(default_factory=dict)
+    _in_doubt: str | None = None  # asked for, and the owner went without an answer
+
+    def __call__(self, client: Client) -> None:
+        """Ask for each id that has no answer yet."""
+        for key in self.ids:
+            if key not in self.gone:
+                self.gone[key] = self._delete(client, key)
+
+    def _delete(self, client: Client, key: str) -> bool:
+        try:
+            client.delete(key, self.collection)
+        except UnreachableError:
+            self._in_doubt = key
+            raise
+        except LatewoodError as error:
+            if error.code != "document_not_found":
+                raise
+            return key == self._in_doubt
+        return True
+
+
+def ask(data: Path | None, tenant: str, collection: str, work: Callable[[Client], T]) -> T:
+    """Ask the owner about a collection that must exist; nothing is created where there is none."""
+    settings = load(data=data)
+    catalog.check_names(tenant, collection)
+    existing_data(settings)
+    if not catalog.exists(settings.data, tenant, collection):
+        message = f"no collection {collection!r} in {settings.data}; `latewood ingest FOLDER` makes one"
+        raise CommandError(UNREACHABLE, "collection_not_found", message)
+    return with_owner(settings, tenant, work)
+
+
+def existing_data(settings: Settings) -> None:
+    """Refuse to go on where there is no data directory; none is made."""
+    if not settings.data.is_dir():
+        message = (
+            f"no data in {settings.data}; `latewood ingest FOLDER` makes it, "
+            "--data or LATEWOOD_DATA name another place"
+        )
+        raise CommandError(UNREACHABLE, "data_not_found", message)
+
+
+def json_option(name: str, text: str) -> Any:
+    """Read an option that is JSON."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise CommandError(WRONG_USE, "invalid_json", f"{name} is not JSON: {error}") from error
+
+
+def finish(as_json: bool, run: Callable[[], int]) -> NoReturn:
+    """Run a command and leave with its exit code; every known error becomes one line or one object."""
+    try:
+        code = run()
+    except KNOWN_ERRORS as error:
+        known = as_command_error(error)
+        code = output.fail(as_json, known.exit_code, known.code, str(known))
+    except KeyboardInterrupt:
+        code = output.fail(
+            as_json,
+            INTERRUPTED,
+            "interrupted",
+            "interrupted; what was committed stays, run it again",
+        )
+    raise typer.Exit(code)

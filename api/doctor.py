@@ -1,0 +1,120 @@
+"""`latewood doctor`: what is set, what works, what to do about the rest."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from api.app import is_loopback
+from api.owner import DataError, socket_path, try_lock
+from api.settings import Settings, origins
+from embedder.defaults import default_model
+from embedder.types import EmbedderError
+from latewood.client import Client, LatewoodError, UnreachableError
+from search.stores import catalog
+from search.types import SearchError
+
+LOW_DISK = 2 * 2**30
+Finding = tuple[str, str]
+
+
+def examine(settings: Settings, given: Mapping[str, Any], tenant: str, collection: str) -> dict[str, Any]:
+    """Findings (check, status ok|warn|error, message) and every setting with its origin."""
+    checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
+        ("model", lambda: _model(settings, tenant, collection)),
+        ("formats", _formats),
+        ("data", lambda: _data(settings)),
+        ("disk", lambda: _disk(settings)),
+        ("port", lambda: _port(settings)),
+    )
+    findings = []
+    for name, check in checks:
+        status, message = check()
+        findings.append({"check": name, "status": status, "message": message})
+    values = [
+        {"name": origin.name, "value": origin.value, "origin": origin.origin}
+        for origin in origins(settings, **given)
+    ]
+    return {"findings": findings, "settings": values}
+
+
+def _model(settings: Settings, tenant: str, collection: str) -> Finding:
+    from embedder.engine import load_embedder
+
+    name = settings.model
+    try:
+        if name == "auto":
+            indexed = (
+                catalog.read_config(catalog.path_of(settings.data, tenant, collection)).fingerprint.get(
+                    "model"
+                )
+                if catalog.exists(settings.data, tenant, collection)
+                else None
+            )
+            name = indexed or default_model()
+        embedder = load_embedder(
+            name,
+            device=settings.device,
+            dtype=settings.dtype,
+            context=settings.context,
+            window=settings.window,
+        )
+    except (EmbedderError, SearchError) as error:
+        return "error", str(error)
+    try:
+        model, recorded = embedder.description, embedder.recorded
+        told = ", ".join(f"{key} {value}" for key, value in recorded.items())
+        return (
+            "ok",
+            f"{model.name} loads and answers ({told}); licence {model.licence}; languages {model.languages}",
+        )
+    finally:
+        embedder.close()
+
+
+def _formats() -> Finding:
+    if importlib.util.find_spec("unstructured") is None:
+        return "warn", "DOCX and PPTX cannot be read; pip install 'latewood[formats]'"
+    return "ok", "every format of this version can be read"
+
+
+def _data(settings: Settings) -> Finding:
+    if not settings.data.is_dir():
+        return "ok", f"{settings.data} does not exist yet; `latewood ingest` makes it"
+    try:
+        handle = try_lock(settings.data)
+    except DataError as error:
+        return "error", str(error)
+    if handle is not None:
+        import os
+
+        os.close(handle)
+        return "ok", f"{settings.data} can be used; nobody holds it"
+    try:
+        with Client(socket=socket_path(settings.data), timeout=5) as client:
+            client.call("GET", "/healthz")
+    except (UnreachableError, LatewoodError) as error:
+        return "warn", f"{settings.data} is held by a process that does not answer: {error}"
+    return "ok", f"{settings.data} is in use; its owner answers"
+
+
+def _disk(settings: Settings) -> Finding:
+    place = settings.data.resolve()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    text = f"{free / 2**30:.1f} GiB free at {place}"
+    return ("ok", text) if free >= LOW_DISK else ("warn", f"{text}; an ingest needs about 2 GiB to spare")
+
+
+def _port(settings: Settings) -> Finding:
+    if not is_loopback(settings.host):
+        return "error", f"HOST {settings.host} is not a loopback address; `serve` will refuse to start"
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        probe.settimeout(1)
+        if settings.port and probe.connect_ex((settings.host, settings.port)) == 0:
+            return "warn", f"something listens on {settings.host}:{settings.port} already"
+    return "ok", f"{settings.host}:{settings.port} is free"

@@ -1,0 +1,136 @@
+"""Errors as the contract has them: one table from exception to status, code and remedy, one seam to HTTP."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from embedder.types import EmbedderError, InputError
+from ingest.jobs import JobError
+from ingest.sources import SourceError
+from search.types import (
+    DiskFullError,
+    FingerprintError,
+    QueryError,
+    StoreDamagedError,
+    StoreError,
+    StoreUnavailableError,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class ApiError(HTTPException):
+    """An error of the service itself. An HTTPException, so that reading a body passes it on as it is."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(status, message)
+        self.status = status
+        self.code = code
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+_TABLE: tuple[tuple[type[Exception], int, str], ...] = (
+    (QueryError, 422, "invalid_query"),
+    (InputError, 422, "invalid_input"),
+    (FingerprintError, 409, "model_mismatch"),
+    (DiskFullError, 507, "disk_full"),
+    (StoreDamagedError, 500, "index_damaged"),
+    (StoreUnavailableError, 503, "store_unavailable"),
+    (StoreError, 500, "store_failed"),
+    (EmbedderError, 503, "model_unavailable"),
+)
+_STATUS_CODES = {
+    400: "invalid_body",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+}
+
+
+def describe(error: Exception) -> tuple[int, str, str]:
+    """Status, code and message of an exception; 500 `internal` for what nobody foresaw."""
+    if isinstance(error, ApiError):
+        return error.status, error.code, str(error)
+    if isinstance(error, (SourceError, JobError)):
+        return (503 if isinstance(error, JobError) else 422), error.code, str(error)
+    for kind, status, code in _TABLE:
+        if isinstance(error, kind):
+            return status, code, str(error)
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return 507, "disk_full", f"{error.strerror}: {error.filename}; free some space and try again"
+    if isinstance(error, OSError) and error.errno is not None:
+        return 500, "io_error", f"{error.strerror}: {error.filename}"
+    return 500, "internal", "something went wrong that should not have; the service's log has the details"
+
+
+def job_error(error: Exception) -> tuple[str, str]:
+    """Code and message of what ended a job."""
+    _, code, message = describe(error)
+    return code, message
+
+
+def body(code: str, message: str, request_id: str) -> dict[str, Any]:
+    """The one shape of an error."""
+    return {"error": {"code": code, "message": message, "request_id": request_id}}
+
+
+def answer(
+    request: Request, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """An error answer to this request; it carries the id itself, for what no middleware sees any more."""
+    request_id = getattr(request.state, "request_id", "")
+    retry = {"Retry-After": "1"} if status == 503 else {}
+    return JSONResponse(
+        body(code, message, request_id),
+        status_code=status,
+        headers={**(headers or {}), **retry, "X-Request-ID": request_id},
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Map every exception of this application at one seam."""
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return answer(request, 422, "invalid_request", "; ".join(_explain(part) for part in error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        code = _STATUS_CODES.get(error.status_code, "http_error")
+        message = f"{error.detail}: {request.method} {request.url.path}"
+        return answer(request, error.status_code, code, message, error.headers)
+
+    async def known(request: Request, error: Exception) -> JSONResponse:
+        status, code, message = describe(error)
+        if code == "internal":
+            logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        elif status >= 500:
+            logger.info("%s %s: %s", request.method, request.url.path, message)
+        return answer(request, status, code, message)
+
+    for kind in (ApiError, SourceError, JobError, *(row[0] for row in _TABLE), OSError, Exception):
+        app.add_exception_handler(kind, known)
+
+
+def _explain(part: Any) -> str:
+    where = ".".join(str(step) for step in part["loc"] if step != "body")
+    if part["type"] == "metadata":
+        return str(part["msg"])
+    if part["type"] == "unknown_field":
+        return f"{where}: {part['msg']}" if where else str(part["msg"])
+    if not where:
+        return "the body must be a JSON object, sent with `Content-Type: application/json`"
+    value = part.get("input")
+    shown = f" (got {value!r:.80})" if isinstance(value, (str, int, float)) else ""
+    return f"{where}: {part['msg']}{shown}"

@@ -1,0 +1,251 @@
+"""What commands show: JSON for programs, text for people, progress on stderr."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import io
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from latewood.client import JobState
+
+T = TypeVar("T")
+COUNTS = ("added", "updated", "unchanged", "deleted")
+PLAIN_EVERY = 5.0
+
+
+def line(text: str = "") -> None:
+    """A line for people on stdout."""
+    sys.stdout.write(text.encode("utf-8", "replace").decode("utf-8") + "\n")
+
+
+def say(text: str) -> None:
+    """A line on stderr: progress, notes, errors."""
+    sys.stderr.write(text.encode("utf-8", "replace").decode("utf-8") + "\n")
+    sys.stderr.flush()
+
+
+def emit(as_json: bool, answer: T, render: Callable[[T], None]) -> None:
+    """One JSON object, or its rendering."""
+    if as_json:
+        line(_json(answer))
+    else:
+        render(answer)
+    sys.stdout.flush()
+
+
+def fail(as_json: bool, exit_code: int, code: str, message: str) -> int:
+    """Say what went wrong, in the same shape as over HTTP; returns the exit code."""
+    if as_json:
+        line(_json({"error": {"code": code, "message": message}}))
+    else:
+        say(f"latewood: {message}")
+    return exit_code
+
+
+def _json(answer: object) -> str:
+    """JSON that says the same on every terminal: what stdout cannot hold is escaped."""
+    utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
+    return json.dumps(answer, ensure_ascii=not utf8)
+
+
+def never_refuse_a_letter() -> None:
+    """Let stdout and stderr show a letter that their encoding lacks as "?" instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def place(uri: str) -> str:
+    """A uri as people read it."""
+    return unquote(uri.removeprefix("file://"), errors="replace")
+
+
+def ingest_total(states: Sequence[JobState], failed: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
+    """The contract's counts over several sources; documents and chunks stand after the last.
+
+    `failed` holds the sources that failed as a whole.
+    """
+    counts = [state["counts"] for state in states]
+    return {
+        **{name: sum(count[name] for count in counts) for name in COUNTS},
+        "skipped": [
+            {"uri": item["uri"], "code": item["code"]} for state in states for item in state["skipped"]
+        ],
+        "failed": [*(item for state in states for item in state["errors"]), *failed],
+        "documents": counts[-1]["documents"],
+        "chunks": counts[-1]["chunks"],
+        "tokens": sum(count["tokens"] for count in counts),
+        "seconds": round(sum(count["seconds"] for count in counts), 3),
+    }
+
+
+def render_ingest(total: Mapping[str, Any]) -> None:
+    """Counts, then every file that failed."""
+    done = ", ".join(f"{total[name]} {name}" for name in COUNTS)
+    speed = (
+        f", {total['tokens'] / total['seconds']:,.0f} tokens/s"
+        if total["tokens"] and total["seconds"]
+        else ""
+    )
+    line(f"{done} in {total['seconds']:.1f} s ({total['tokens']:,} tokens{speed})")
+    line(f"the collection holds {total['documents']:,} documents, {total['chunks']:,} passages")
+    for item in total["skipped"]:
+        line(f"  skipped {place(item['uri'])}: {item['code']}")
+    for item in total["failed"]:
+        line(f"  failed  {place(item['uri'])}: {item['message']} [{item['code']}]")
+
+
+@contextlib.contextmanager
+def progress(source: str) -> Iterator[Callable[[JobState], None]]:
+    """Show a job's progress: a bar on a terminal, a line now and then elsewhere. Always on stderr."""
+    started = time.monotonic()
+    if sys.stderr.isatty():
+        yield from _bar(source, started)
+        return
+    last = started
+
+    def plain(state: JobState) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if state["status"] == "in_progress" and now - last >= PLAIN_EVERY:
+            last = now
+            say(f"{source}: {_describe(state, now - started)}")
+
+    yield plain
+
+
+def _bar(source: str, started: float) -> Iterator[Callable[[JobState], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[told]}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(source, total=None, told="waiting")
+
+        def show(state: JobState) -> None:
+            counts = state["counts"]
+            told = _describe(state, time.monotonic() - started)
+            bars.update(task, total=counts["total"] or None, completed=counts["finished"], told=told)
+
+        yield show
+
+
+def _describe(state: JobState, seconds: float) -> str:
+    """Documents, tokens per second, time left."""
+    if state["status"] == "queued":
+        return "waiting for the ingest before it"
+    counts = state["counts"]
+    finished, total = counts["finished"], counts["total"]
+    told = f"{finished:,} of {total:,} files"
+    if counts["tokens"] and seconds > 0:
+        told += f", {counts['tokens'] / seconds:,.0f} tokens/s"
+    if 0 < finished < total:
+        told += f", about {seconds / finished * (total - finished):,.0f} s left"
+    return told
+
+
+def render_results(answer: Mapping[str, Any], *, explain: bool) -> None:
+    """Passages with title, place, page, headings and score."""
+    if not answer["results"]:
+        line("nothing found")
+    for number, result in enumerate(answer["results"], 1):
+        _render_result(number, result, explain=explain)
+    took = answer["took_ms"]
+    count = len(answer["results"])
+    line(f"{count} passage{'s' * (count != 1)}, {answer['mode']}, {took['total']:.0f} ms")
+
+
+def _render_result(number: int, result: Mapping[str, Any], *, explain: bool) -> None:
+    page = _pages(result)
+    line(f"{number}. {result['title']}{page}  [{result['score']:.4f}]")
+    line(f"   {place(result['uri'])}")
+    if result["headings"]:
+        line(f"   {' > '.join(result['headings'])}")
+    for text in _wrapped(result["text"]):
+        line(f"   | {text}")
+    if explain and result["explain"]:
+        for name, leg in result["explain"]["legs"].items():
+            line(f"   {name}: rank {leg['rank']}, score {leg['score']:.4f}, adds {leg['contribution']:.5f}")
+    line()
+
+
+def _pages(result: Mapping[str, Any]) -> str:
+    first, last = result["page_start"], result["page_end"]
+    if first is None:
+        return ""
+    return f", page {first}" if first == last else f", pages {first}-{last}"
+
+
+def _wrapped(text: str, width: int = 100, most: int = 6) -> list[str]:
+    import textwrap
+
+    lines = [part for raw in text.strip().splitlines() for part in textwrap.wrap(raw, width)]
+    return lines if len(lines) <= most else [*lines[:most], "…"]
+
+
+def render_demo(played: Mapping[str, Any], collection: str) -> None:
+    """What was ingested, each question with its passages, and what to type next."""
+    render_ingest(played["ingest"])
+    for answer in played["answers"]:
+        line()
+        line(f"? {answer['question']}")
+        render_results(answer, explain=True)
+    line(f'ask on: latewood search "…" --collection {collection}    or serve a page: latewood serve')
+
+
+def render_status(found: Mapping[str, Any]) -> None:
+    """Counts, model, size."""
+    name = f"{found['tenant']}/{found['collection']}"
+    line(f"{name}: {found['documents']:,} documents, {found['chunks']:,} passages")
+    line(f"model {found['model']}, dimensions {', '.join(map(str, found['dimensions']))}")
+    line(f"store {found['store']}, {found['bytes'] / 2**20:.1f} MiB on disk")
+    for name, value in found["fingerprint"].items():
+        line(f"  {name}: {value}")
+
+
+def render_documents(found: Mapping[str, Any]) -> None:
+    """A line per document."""
+    for document in found["documents"]:
+        line(f"{document['id']}  {document['chunks']:>5}  {document['title']}  {place(document['uri'])}")
+    line(f"{len(found['documents'])} documents")
+
+
+def render_document(document: Mapping[str, Any]) -> None:
+    """One document: facts, then its text."""
+    for name in (
+        "id",
+        "title",
+        "uri",
+        "kind",
+        "chunks",
+        "version",
+        "modified",
+        "ingested",
+        "metadata",
+        "notes",
+    ):
+        if document[name]:
+            line(f"{name}: {document[name]}")
+    if document["failure"]:
+        line(f"the newest content could not be read: {document['failure']['message']}")
+    line()
+    line(document["text"])
+
+
+def render_findings(found: Mapping[str, Any]) -> None:
+    """Findings, then settings."""
+    for finding in found["findings"]:
+        line(f"{finding['status']:<5} {finding['check']}: {finding['message']}")
+    line()
+    for value in found["settings"]:
+        line(f"{value['name']:<18} {value['value']:<24} {value['origin']}")

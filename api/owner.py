@@ -1,0 +1,297 @@
+"""Who holds the data directory: one owner, everyone else its client (design, decision 6).
+
+The owner holds a kernel file lock, taken before the engine touches the directory and inherited by the
+store's worker process, so that it is free only when both are gone. While it lives it serves the HTTP
+contract on a Unix socket of mode 0600. Nothing needs cleaning after a crash: the kernel drops the lock, the
+next owner replaces the socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import math
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from api import output
+from api.settings import Settings
+from latewood.client import Client, LatewoodError, UnreachableError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from api.build import Service
+
+T = TypeVar("T")
+CLOSING = "owner_closing"
+TENANT_HEADER = "X-Latewood-Tenant"
+WAIT_SECONDS = 30.0
+CHANGE_SECONDS = 60.0
+ASK_SECONDS = 1.0
+SHORT = Path("/tmp")  # the same for every process, whatever its TMPDIR
+
+
+class DataError(Exception):
+    """The data directory is missing, cannot be written, or is held by someone who does not answer."""
+
+
+class OwnerGoneError(Exception):
+    """The owner let go of the data while we were its client; ask again."""
+
+
+def try_lock(data: Path) -> int | None:
+    """Take the owner's lock: a file descriptor that can be inherited, or None when another holds it.
+
+    Raises:
+        DataError: the directory cannot be made or written.
+    """
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(data / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DataError(
+            f"cannot use the data directory {data}: {error.strerror}; set LATEWOOD_DATA"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            return None
+        raise DataError(f"cannot lock {data / 'owner.lock'}: {error.strerror}") from error
+    os.ftruncate(handle, 0)
+    os.write(handle, f"{os.getpid()}\n".encode())
+    return handle
+
+
+def socket_path(data: Path) -> Path:
+    """Where the owner listens: beside the data, or in a folder of its own where that path is too long."""
+    beside = data.resolve() / "owner.sock"
+    if len(os.fsencode(beside)) < 100:
+        return beside
+    digest = hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:16]
+    return SHORT / f"latewood-{os.getuid()}-{digest}" / "owner.sock"
+
+
+def private_socket(data: Path) -> Path:
+    """`socket_path`, where nobody else can have put a socket of theirs.
+
+    Raises:
+        DataError: the folder of the socket cannot be made, or is open to others.
+    """
+    path = socket_path(data)
+    if path.parent == data.resolve():
+        return path
+    folder = path.parent
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise DataError(
+            f"cannot make {folder} for the owner's socket: {error.strerror}; "
+            f"a data directory with a shorter path than {data} needs none"
+        ) from error
+    mode = stat.S_IMODE(found.st_mode)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or mode != 0o700:
+        raise DataError(
+            f"{folder}, the place of the owner's socket, belongs to user {found.st_uid} with mode {mode:o}; "
+            f"it must be a folder of user {os.getuid()} with mode 700: remove it, "
+            f"or use a data directory with a shorter path than {data}"
+        )
+    return path
+
+
+class SocketServer:
+    """Serves a service on the owner's socket from a thread of this process.
+
+    Raises:
+        DataError: the socket cannot be made.
+    """
+
+    def __init__(self, service: Service, path: Path) -> None:
+        from api.app import Admin, create_app
+
+        self.app = create_app(service)
+        self._path = path
+        self._listener = _listen(path)
+        self._server = uvicorn_server(Admin(self.app))
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._listener],), name="owner socket", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer what is running, then stop."""
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot remove the owner's socket {self._path}: {error.strerror}") from error
+        finally:
+            self._server.should_exit = True
+            self._thread.join()
+            self._listener.close()
+
+
+def _listen(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or error  # a path that is too long has no error number
+        raise DataError(
+            f"cannot listen on the owner's socket {path}: {reason}; set LATEWOOD_DATA to another directory"
+        ) from error
+    return listener
+
+
+def uvicorn_server(app: object, **options: object) -> uvicorn.Server:
+    """A uvicorn server with this project's settings."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=10,
+        server_header=False,
+        **options,
+    )
+    return uvicorn.Server(config)
+
+
+@contextlib.contextmanager
+def connected(settings: Settings, tenant: str) -> Iterator[Client]:
+    """A client of whoever owns the data; this process becomes the owner when nobody is.
+
+    Raises:
+        DataError: the data directory cannot be used, or its owner does not answer for 30 seconds.
+    """
+    headers = {TENANT_HEADER: tenant}
+    deadline = time.monotonic() + WAIT_SECONDS
+    path = private_socket(settings.data)
+    while True:
+        handle = try_lock(settings.data)
+        if handle is not None:
+            with _owning(settings, handle, path), Client(socket=path, headers=headers, timeout=600) as client:
+                yield client
+            return
+        with Client(socket=path, headers=headers, timeout=600) as client:
+            if _answers(client):
+                yield client
+                return
+        if time.monotonic() > deadline:
+            raise DataError(
+                f"{settings.data} is held by {_holder(settings.data)}, which does not answer on {path}"
+            )
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _owning(settings: Settings, handle: int, path: Path) -> Iterator[None]:
+    from api.build import Service
+
+    try:
+        with contextlib.closing(Service(settings, lock_fd=handle)) as service:
+            server = SocketServer(service, path)
+            try:
+                yield
+            finally:
+                service.jobs.close()
+                server.close()
+    finally:
+        os.close(handle)
+
+
+def with_owner(settings: Settings, tenant: str, work: Callable[[Client], T]) -> T:
+    """Run `work` against the owner, again with the next one when an owner closes or dies under it.
+
+    Everything asked of an owner may be asked twice: an ingest goes on where it was.
+
+    Raises:
+        DataError: no owner could be reached for 30 seconds, or none took the work for 60.
+    """
+    reached = through = time.monotonic()
+    told = False
+    while True:
+        started = time.monotonic()
+        try:
+            with connected(settings, tenant) as client:
+                return work(client)
+        except (OwnerGoneError, UnreachableError, LatewoodError) as error:
+            if isinstance(error, LatewoodError) and error.code != CLOSING:
+                raise
+            reason = error
+        now = time.monotonic()
+        if now - started > WAIT_SECONDS:  # it got through: the work had begun before the owner went
+            reached = through = now
+        if isinstance(reason, UnreachableError):
+            if now - reached > WAIT_SECONDS:
+                raise DataError(f"the owner of {settings.data} broke off: {reason}") from reason
+        else:
+            reached = now
+        if now - through > CHANGE_SECONDS:
+            raise DataError(
+                f"no owner of {settings.data} took the work for {CHANGE_SECONDS:.0f} seconds "
+                f"({_holder(settings.data)} has it now); run the command again"
+            ) from reason
+        if not told:
+            told = True
+            output.say(f"waiting for the next owner of {settings.data}")
+        time.sleep(0.5)  # whoever asked for the data takes it now
+
+
+def take_over(settings: Settings) -> int:
+    """The owner's lock for `serve`: a short-lived owner is asked to make room.
+
+    Raises:
+        DataError: another service holds the data, or its owner does not let go for 30 seconds.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    path = private_socket(settings.data)
+    asked = -math.inf
+    while True:
+        handle = try_lock(settings.data)
+        if handle is not None:
+            return handle
+        if time.monotonic() - asked >= ASK_SECONDS:  # again: a command that waited may own the data by now
+            with Client(socket=path, timeout=10) as client:
+                asked = time.monotonic() if _ask_to_yield(client) else asked
+        if time.monotonic() > deadline:
+            raise DataError(f"{settings.data} is held by {_holder(settings.data)}, which does not let go")
+        time.sleep(0.05)
+
+
+def _ask_to_yield(client: Client) -> bool:
+    try:
+        client.call("POST", "/owner/yield")
+    except UnreachableError:
+        return False
+    except LatewoodError as error:
+        raise DataError(error.message) from error
+    return True
+
+
+def _answers(client: Client) -> bool:
+    try:
+        client.call("GET", "/healthz", timeout=5.0)
+    except UnreachableError:
+        return False
+    return True
+
+
+def _holder(data: Path) -> str:
+    return f"process {(data / 'owner.lock').read_text().strip() or '?'}"

@@ -1,0 +1,295 @@
+"""`/documents`: hand in, list, show, remove."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from api.auth import ServiceOf, TenantOf
+from api.build import Service
+from api.errors import ApiError
+from api.routes.strict import parse_json
+from api.schemas import Accepted, DocumentDetailOut, DocumentOut, DocumentsOut, ErrorOut, TextBody
+from ingest.jobs import JobError
+from ingest.types import document_id
+from ingest.uploads import Spooled, Upload, discard
+from search.stores import catalog
+from search.stores.base import Store
+from search.types import Manifest, MetadataValue, Passage
+
+router = APIRouter(prefix="/documents", tags=["documents"], responses={"4XX": {"model": ErrorOut}})
+Collection = Annotated[str, Query(description="the collection")]
+_READ_TRIES = 20
+_READ_PAUSE = 0.02
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": TextBody.model_json_schema()},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "metadata": {"type": "string", "description": "a JSON object for every file"},
+                    },
+                    "required": ["files"],
+                }
+            },
+        },
+    }
+}
+
+
+@router.post("", status_code=202, openapi_extra=_BODY)
+async def add(
+    request: Request, service: ServiceOf, tenant: TenantOf, collection: Collection = "default"
+) -> Accepted:
+    """Hand in files (multipart, field `files`) or a text (JSON).
+
+    On the answer they are on disk; a job ingests them.
+    """
+    catalog.check_names(tenant, collection)
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        async with request.form() as form:
+            files = [part for part in form.getlist("files") if isinstance(part, UploadFile)]
+            known = {"files", "metadata"}
+            if not files or set(form) - known:
+                raise ApiError(
+                    422,
+                    "invalid_request",
+                    "a multipart body has the fields files (one or more, each with a file name) and "
+                    f"metadata, got {sorted(form)}",
+                )
+            metadata = _metadata(service, form.get("metadata"))
+            uploads = _distinct([_named(tenant, collection, file, metadata) for file in files])
+            return await run_in_threadpool(_accept_files, service, uploads, files)
+    text = await _text_body(request)
+    upload = Upload(
+        tenant,
+        collection,
+        _upload_uri(service, tenant, collection, text),
+        "text.txt",
+        text.title,
+        _checked(service, text.metadata),
+    )
+    return await run_in_threadpool(_accept_text, service, upload, text.text)
+
+
+@router.get("")
+def list_documents(
+    service: ServiceOf,
+    tenant: TenantOf,
+    collection: Collection = "default",
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> DocumentsOut:
+    """Documents in order of id, a page at a time."""
+    store = service.open(tenant, collection).store
+    found: list[Manifest] = []
+    after = cursor
+    while len(found) < limit:
+        page = store.list_manifests(after=after, limit=limit)
+        found += [manifest for manifest in page if manifest.live is not None]
+        if len(page) < limit:
+            return DocumentsOut(
+                documents=[_summary(manifest) for manifest in found[:limit]],
+                next_cursor=None if len(found) <= limit else found[limit - 1].id,
+            )
+        after = page[-1].id
+    return DocumentsOut(
+        documents=[_summary(manifest) for manifest in found[:limit]], next_cursor=found[limit - 1].id
+    )
+
+
+@router.get("/{id}")
+def show(
+    id: str, service: ServiceOf, tenant: TenantOf, collection: Collection = "default"
+) -> DocumentDetailOut:
+    """One document with its text."""
+    manifest, passages = _whole(service.open(tenant, collection).store, _checked_id(id))
+    document = manifest.document
+    failure = manifest.failure
+    return DocumentDetailOut(
+        **_summary(manifest).model_dump(),
+        source=document.source,
+        kind=document.kind,
+        modified=document.modified,
+        ingested=document.ingested,
+        notes=list(manifest.notes),
+        failure={"code": failure.code, "message": failure.message, "at": failure.at} if failure else None,
+        text="".join(passage.chunk.text for passage in passages),
+    )
+
+
+def _whole(store: Store, key: str) -> tuple[Manifest, list[Passage]]:
+    """A document's manifest and its chunks, both of one version: they are two questions to the store.
+
+    Raises:
+        ApiError: 404, it is not there (any more); 503, it was replaced again at each of the tries.
+    """
+    for _ in range(_READ_TRIES):
+        manifest = _existing(store.get_manifests([key]), key)
+        passages = store.chunks_of(key)
+        versions = {passage.chunk.version for passage in passages}
+        if versions <= {manifest.live} and len(passages) == manifest.chunks:
+            return manifest, passages
+        time.sleep(_READ_PAUSE)
+    raise ApiError(
+        503,
+        "document_changing",
+        f"document {key!r} was replaced {_READ_TRIES} times while it was read; ask again",
+    )
+
+
+@router.delete("/{id}", status_code=204)
+def delete(id: str, service: ServiceOf, tenant: TenantOf, collection: Collection = "default") -> Response:
+    """Remove one document; it stops answering at once. A folder's file comes back with its next ingest.
+
+    Uploads of it that arrived before and are not ingested yet are dropped too.
+    """
+    index = service.open(tenant, collection).index
+    manifest = _existing(index.store.get_manifests([_checked_id(id)]), id)
+    service.spool.remove_all(manifest.id)  # what failed or still waits would bring it back
+    discard(index, [manifest.id])
+    return Response(status_code=204)
+
+
+def _existing(found: Sequence[Manifest], key: str) -> Manifest:
+    if not found or found[0].live is None:
+        raise ApiError(404, "document_not_found", f"no document {key!r} here; list the documents to see them")
+    return found[0]
+
+
+def _checked_id(key: str) -> str:
+    try:
+        return str(uuid.UUID(key))
+    except ValueError as error:
+        raise ApiError(404, "document_not_found", f"no document {key!r} here; ids are UUIDs") from error
+
+
+def _summary(manifest: Manifest) -> DocumentOut:
+    document = manifest.document
+    return DocumentOut(
+        id=document.id,
+        uri=document.uri,
+        title=document.title,
+        chunks=manifest.chunks,
+        version=manifest.live or "",
+        metadata=dict(document.metadata),
+    )
+
+
+async def _text_body(request: Request) -> TextBody:
+    text = _validated(parse_json(await request.body(), "the body"))
+    if not text.text.strip():
+        raise ApiError(
+            422, "empty_text", "text is blank; send at least one character that is not white space"
+        )
+    return text
+
+
+def _metadata(service: Service, given: Any) -> dict[str, MetadataValue]:
+    if given is None:
+        return {}
+    if not isinstance(given, str):
+        raise ApiError(422, "invalid_request", "metadata is a file; send it as a plain field")
+    parsed = parse_json(given, "metadata")
+    return _checked(service, _validated({"text": "unused", "metadata": parsed}).metadata)
+
+
+def _validated(shape: Any) -> TextBody:
+    try:
+        return TextBody.model_validate(shape)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error
+
+
+def _checked(service: Service, metadata: dict[str, MetadataValue]) -> dict[str, MetadataValue]:
+    most = service.settings.metadata_keys
+    if len(metadata) > most:
+        raise ApiError(
+            422, "invalid_metadata", f"{len(metadata)} metadata keys, the limit is {most} (METADATA_KEYS)"
+        )
+    return metadata
+
+
+def _upload_uri(service: Service, tenant: str, collection: str, text: TextBody) -> str:
+    uri = text.uri or f"upload:{uuid.uuid4()}"
+    if uri.startswith("upload:") and len(uri) > len("upload:"):
+        return uri
+    if service.exists(tenant, collection):
+        store = service.open(tenant, collection).store
+        if any(found.live for found in store.get_manifests([document_id(tenant, collection, uri)])):
+            raise ApiError(
+                409,
+                "owned_by_source",
+                f"{uri!r} belongs to a folder; change the file and ingest the folder again",
+            )
+    raise ApiError(422, "invalid_uri", f"uri {uri!r} must begin with `upload:` and have a name")
+
+
+def _named(tenant: str, collection: str, file: UploadFile, metadata: dict[str, MetadataValue]) -> Upload:
+    name = Path(file.filename or "").name
+    if name in {"", ".."}:
+        message = f"a file is named {file.filename!r}; its name's ending decides how it is read"
+        raise ApiError(422, "invalid_request", message)
+    return Upload(tenant, collection, f"upload:{quote(name)}", name, "", metadata)
+
+
+def _distinct(uploads: Sequence[Upload]) -> Sequence[Upload]:
+    """Refuse two files that would become one document: which of them stayed would be chance."""
+    counted = Counter(upload.name for upload in uploads)
+    twice = sorted(name for name, number in counted.items() if number > 1)
+    if twice:
+        raise ApiError(
+            422,
+            "invalid_request",
+            f"more than one file is named {', '.join(map(repr, twice))}; folders in a name do not count, and "
+            "each name becomes one document: rename them",
+        )
+    return uploads
+
+
+def _accept_files(service: Service, uploads: Sequence[Upload], files: Sequence[UploadFile]) -> Accepted:
+    ids = []
+    for upload, file in zip(uploads, files, strict=True):
+
+        def write(path: Path, file: UploadFile = file) -> None:
+            with path.open("wb") as out:
+                shutil.copyfileobj(file.file, out)
+
+        ids.append(_ingest(service, service.spool.add(upload, write)))
+    return Accepted(job_id=ids[0], job_ids=ids, uris=[upload.uri for upload in uploads])
+
+
+def _accept_text(service: Service, upload: Upload, text: str) -> Accepted:
+    data = text.encode()
+    job_id = _ingest(service, service.spool.add(upload, lambda path: _write(path, data)))
+    return Accepted(job_id=job_id, job_ids=[job_id], uris=[upload.uri])
+
+
+def _ingest(service: Service, spooled: Spooled) -> str:
+    """Queue what is on disk; refused means gone, or the next start would take in what was not accepted."""
+    try:
+        return service.ingest_upload(spooled).id
+    except JobError:
+        service.spool.remove(spooled)
+        raise
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)

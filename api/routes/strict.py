@@ -1,0 +1,65 @@
+"""What every route refuses: a body that is not JSON to the letter, and query parameters nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic_core import from_json
+
+from api.errors import ApiError
+
+
+def parse_json(text: bytes | str, what: str) -> Any:
+    """The value of a JSON text. NaN, Infinity, lone surrogates and endless nesting are not JSON.
+
+    Args:
+        text: UTF-8.
+        what: what it is, for the error.
+
+    Raises:
+        ApiError: 400, with the reason and where in the text.
+    """
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise ApiError(400, "invalid_json", f"{what} is not JSON: {error}") from error
+
+
+class StrictRequest(Request):
+    """A request whose JSON is read by `parse_json`."""
+
+    async def json(self) -> Any:
+        """The body's value."""
+        return parse_json(await self.body(), "the body")
+
+
+class StrictRoute(APIRoute):
+    """A route whose handler gets a `StrictRequest`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See `APIRoute.get_route_handler`."""
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def known_parameters(request: Request) -> None:
+    """Refuse query parameters that the route does not have: a misspelt `collection` would ask another one.
+
+    Raises:
+        ApiError: 422, with the parameters that there are.
+    """
+    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    unknown = sorted(set(request.query_params) - set(known))
+    if unknown:
+        raise ApiError(
+            422,
+            "invalid_request",
+            f"unknown parameter {', '.join(unknown)}; known: {', '.join(known) or 'none'}",
+        )

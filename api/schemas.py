@@ -1,0 +1,246 @@
+"""Request and response bodies of the contract. Unknown fields are refused with the list of known ones."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from search.types import Hit, MetadataValue
+
+MOST = 1e6
+"""Of numbers that are multiplied and added up: a float stays finite."""
+
+
+class Strict(BaseModel):
+    """A body that says which fields it knows."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            unknown = sorted(str(key) for key in value if key not in cls.model_fields)
+            if unknown:
+                raise PydanticCustomError(
+                    "unknown_field",
+                    "unknown field {unknown}; known: {known}",
+                    {"unknown": ", ".join(unknown), "known": ", ".join(cls.model_fields)},
+                )
+        return value
+
+
+class FusionBody(Strict):
+    """How the legs' lists become one."""
+
+    method: Literal["rrf", "dbsf", "convex"] = "rrf"
+    k: float = Field(60, gt=0, le=MOST, description="rank constant of RRF")
+    weights: dict[str, Annotated[float, Field(ge=0, le=MOST)]] = Field(
+        {}, description="per leg: dense, bm25; 1.0 where absent"
+    )
+
+
+class SearchBody(Strict):
+    """A question. Only `query` is required."""
+
+    query: str
+    collection: str = "default"
+    limit: int = 10
+    offset: int = 0
+    mode: Literal["hybrid", "dense", "bm25"] = "hybrid"
+    filters: dict[str, Any] | None = None
+    fusion: FusionBody | None = Field(
+        None,
+        description="absent: the collection's own, where `latewood tune` promoted one, else rrf with k 60",
+    )
+    min_score: dict[str, float] = Field({}, description="per leg: leave out candidates scored below")
+    explain: bool = False
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {"query": "What does error E-4071 mean?", "limit": 5, "mode": "hybrid", "explain": True}
+            ]
+        },
+    )
+
+
+class LegOut(BaseModel):
+    """One leg's part: rank from one, raw score, what it added to the fused score."""
+
+    rank: int
+    score: float
+    contribution: float
+
+
+class ExplainOut(BaseModel):
+    """Why a result stands where it stands; contributions add up to `fused`."""
+
+    legs: dict[str, LegOut]
+    fused: float
+
+
+class ResultOut(BaseModel):
+    """A passage to cite. `start`/`end` are character offsets into the document's text, end exclusive."""
+
+    id: str
+    document_id: str
+    uri: str
+    title: str
+    score: float
+    text: str
+    headings: list[str]
+    start: int
+    end: int
+    page_start: int | None
+    page_end: int | None
+    metadata: dict[str, MetadataValue]
+    explain: ExplainOut | None = None
+
+
+class SearchOut(BaseModel):
+    """Results, best first; times in milliseconds."""
+
+    results: list[ResultOut]
+    mode: str
+    took_ms: dict[str, float]
+    request_id: str
+
+
+def _checked_metadata(value: Any) -> Any:
+    """Refuse here what the index could not keep or filter by, in one sentence."""
+    if not isinstance(value, dict):
+        raise _metadata_error("metadata must be an object, not {value}", value)
+    for key, entry in value.items():
+        if not key or '"' in key or "\\" in key:
+            raise _metadata_error(
+                "metadata key {value} must not be empty and have no quotes or backslashes", key
+            )
+        if key == "language" and not isinstance(entry, str):
+            raise _metadata_error("metadata 'language' must be a string such as 'en', not {value}", entry)
+        if not _is_plain(entry):
+            raise _metadata_error(
+                "metadata {key} is {value}; it must be a string, a boolean, a finite number within 64 bits, "
+                "or a list of strings or of such numbers",
+                entry,
+                key,
+            )
+    return value
+
+
+def _metadata_error(template: str, value: object, key: str = "") -> PydanticCustomError:
+    return PydanticCustomError("metadata", template, {"value": f"{value!r:.80}", "key": f"{key!r:.80}"})
+
+
+def _is_plain(entry: Any) -> bool:
+    entries = entry if isinstance(entry, list) else [entry]
+    kinds = {type(one) for one in entries}
+    if kinds <= {int, float}:
+        return all(math.isfinite(one) if isinstance(one, float) else _fits(one) for one in entries)
+    return kinds == {str} or isinstance(entry, bool)
+
+
+def _fits(number: int) -> bool:
+    return -(2**63) <= number < 2**63
+
+
+class TextBody(Strict):
+    """A document handed in as text."""
+
+    text: str
+    uri: str | None = Field(None, description="`upload:NAME`; a fresh one when absent")
+    title: str = ""
+    metadata: Annotated[dict[str, MetadataValue], BeforeValidator(_checked_metadata)] = {}
+
+
+class Accepted(BaseModel):
+    """The jobs that will ingest what was handed in; it is on disk already."""
+
+    job_id: str
+    job_ids: list[str]
+    uris: list[str]
+
+
+class DocumentOut(BaseModel):
+    """A document in a list."""
+
+    id: str
+    uri: str
+    title: str
+    chunks: int
+    version: str
+    metadata: dict[str, MetadataValue]
+
+
+class DocumentsOut(BaseModel):
+    """A page of documents; `next_cursor` is null on the last one."""
+
+    documents: list[DocumentOut]
+    next_cursor: str | None
+
+
+class DocumentDetailOut(DocumentOut):
+    """A document with its text."""
+
+    source: str
+    kind: str
+    modified: str
+    ingested: str
+    notes: list[str]
+    failure: dict[str, str] | None
+    text: str
+
+
+class JobBody(Strict):
+    """An ingest of a folder or file on the service's machine."""
+
+    source: str
+    collection: str = "default"
+    dry_run: bool = False
+    keep_deleted: bool = False
+    allow_empty: bool = False
+
+
+class ErrorDetail(BaseModel):
+    """What, the value, the limit, the remedy."""
+
+    code: str
+    message: str
+    request_id: str
+
+
+class ErrorOut(BaseModel):
+    """The one shape of every error."""
+
+    error: ErrorDetail
+
+
+def result_from(hit: Hit, *, explain: bool) -> ResultOut:
+    """A hit as the contract shows it."""
+    chunk, document = hit.passage.chunk, hit.passage.document
+    legs = {
+        name: LegOut(rank=leg.rank, score=leg.score, contribution=leg.contribution)
+        for name, leg in hit.legs.items()
+    }
+    result = ResultOut(
+        id=chunk.id,
+        document_id=document.id,
+        uri=document.uri,
+        title=document.title,
+        score=hit.score,
+        text=chunk.text,
+        headings=list(chunk.headings),
+        start=chunk.start,
+        end=chunk.end,
+        page_start=chunk.page_start,
+        page_end=chunk.page_end,
+        metadata=dict(document.metadata),
+    )
+    if explain:  # a field that is not set is not part of the answer
+        result.explain = ExplainOut(legs=legs, fused=hit.score)
+    return result

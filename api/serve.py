@@ -1,0 +1,65 @@
+"""`latewood serve`: own the data, serve TCP and the owner's socket until told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+from api.app import LoopbackOnly, is_loopback
+from api.build import Service
+from api.owner import DataError, SocketServer, socket_path, take_over, uvicorn_server
+from api.settings import Settings, SettingsError
+
+
+def serve_forever(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `ready` gets the URL once connections are accepted.
+
+    Raises:
+        SettingsError: the host is not a loopback address.
+        DataError: the port is taken, or another service holds the data.
+    """
+    if not is_loopback(settings.host):
+        raise SettingsError(
+            f"HOST = {settings.host!r} would open the service to others, and this version has no keys yet; "
+            "use 127.0.0.1 behind a proxy that authenticates"
+        )
+    listener = _listen(settings.host, settings.port)
+    with contextlib.closing(listener):
+        handle = take_over(settings)
+        try:
+            with contextlib.closing(Service(settings, lock_fd=handle)) as service:
+                _run(service, listener, ready)
+        finally:
+            os.close(handle)
+
+
+def _run(service: Service, listener: socket.socket, ready: Callable[[str], None]) -> None:
+    host, port = listener.getsockname()[:2]
+    service.serving = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    owner = SocketServer(service, socket_path(service.settings.data))
+    try:
+        threading.Thread(target=service.warm_up, name="warm-up", daemon=True).start()
+        ready(service.serving)
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has drained and raises the signal again
+            uvicorn_server(LoopbackOnly(owner.app)).run([listener])
+    finally:
+        service.jobs.close()
+        owner.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise DataError(
+            f"cannot listen on {host}:{port}: {error.strerror}; set LATEWOOD_PORT or --port"
+        ) from error
+    listener.listen(512)
+    return listener

@@ -1,0 +1,165 @@
+"""Settings: `LATEWOOD_*` in the environment over `latewood.toml` over defaults. Read once, here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PREFIX = "LATEWOOD_"
+FILE = "latewood.toml"
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message names it, its value and what is allowed."""
+
+
+class Settings(BaseSettings):
+    """Every setting with its default. Sizes are bytes unless the name says otherwise."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix=PREFIX, toml_file=FILE, extra="forbid", frozen=True
+    )
+
+    data: Path = Field(Path("latewood-data"), description="everything the embedded mode keeps")
+    store: str = Field("embedded", description="where vectors live; this version knows `embedded`")
+    model: str = Field(
+        "auto",
+        description="a known name or a folder; `auto`: the index's own model, else Jina v3 where its "
+        "weights are local and CUDA is there, else MiniLM",
+    )
+    device: str = Field("auto", description="`auto`, `cpu` or `cuda`")
+    dtype: str = Field("auto", description="`auto`, `float32` or `bfloat16`")
+    context: float | None = Field(
+        None, ge=0, le=1, description="0 each chunk alone, 1 late chunking; by model"
+    )
+    window: int | None = Field(None, ge=64, description="tokens seen at once; by model")
+    dimensions: Annotated[tuple[int, ...], NoDecode] = Field(
+        (), description="stored Matryoshka sizes, e.g. `1024,256`; by model"
+    )
+    chunk_tokens: int = Field(256, ge=16, le=4096, description="tokens a passage may have at most")
+    jobs: str = Field("sqlite", description="where jobs are kept; this version keeps them in the process")
+    host: str = Field("127.0.0.1", description="address of `serve`; any other than loopback needs a key")
+    port: int = Field(8000, ge=0, le=65535, description="port of `serve`; 0 takes a free one")
+    query_characters: int = Field(8192, ge=1, description="longest query")
+    limit: int = Field(1000, ge=1, description="largest `offset + limit` of a search")
+    filter_depth: int = Field(8, ge=1, description="deepest nesting of a filter")
+    filter_conditions: int = Field(64, ge=1, description="most conditions in a filter")
+    body_bytes: int = Field(10_000_000, ge=1, description="largest JSON body")
+    upload_bytes: int = Field(200_000_000, ge=1, description="largest upload")
+    file_bytes: int = Field(500_000_000, ge=1, description="largest file of a folder")
+    metadata_keys: int = Field(64, ge=0, description="most metadata keys of a document")
+    parse_seconds: float = Field(60.0, gt=0, allow_inf_nan=False, description="deadline for reading one file")
+    parse_bytes: int = Field(2 * 2**30, ge=2**28, description="memory one reader process may use")
+
+    @field_validator("dimensions", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("store")
+    @classmethod
+    def _embedded(cls, value: str) -> str:
+        if value != "embedded":
+            raise ValueError("this version has the embedded store only; leave STORE out or set `embedded`")
+        return value
+
+    @field_validator("jobs")
+    @classmethod
+    def _in_process(cls, value: str) -> str:
+        if value != "sqlite":
+            raise ValueError("this version has no other queue; leave JOBS out or set `sqlite`")
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _device(cls, value: str) -> str:
+        if value not in {"auto", "cpu", "cuda"}:
+            raise ValueError("must be auto, cpu or cuda")
+        return value
+
+    @field_validator("dtype")
+    @classmethod
+    def _dtype(cls, value: str) -> str:
+        if value not in {"auto", "float32", "bfloat16"}:
+            raise ValueError("must be auto, float32 or bfloat16")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        *args: PydanticBaseSettingsSource,
+        **sources: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then the file."""
+        named = dict(zip(("init_settings", "env_settings"), args, strict=False)) | sources
+        return named["init_settings"], named["env_settings"], TomlConfigSettingsSource(settings_cls)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A setting, its value, and where that came from."""
+
+    name: str
+    value: str
+    origin: str
+
+
+def load(**given: Any) -> Settings:
+    """Read the settings; `given` (command-line options that were used) stand above everything.
+
+    Raises:
+        SettingsError: an unknown name, or a value that is not allowed.
+    """
+    known = set(Settings.model_fields)
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() not in known
+    )
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}; known: {', '.join(_environment_names())}")
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(part) for part in error.errors())) from error
+    except ValueError as error:  # a latewood.toml that is not TOML
+        raise SettingsError(f"{FILE} cannot be read: {error}") from error
+
+
+def origins(settings: Settings, **given: Any) -> list[Origin]:
+    """Every setting with its value and where it came from, for `doctor`."""
+    in_file = TomlConfigSettingsSource(Settings)()
+    found = []
+    for name in Settings.model_fields:
+        variable = PREFIX + name.upper()
+        if given.get(name) is not None:
+            origin = "option"
+        elif variable in os.environ:
+            origin = variable
+        else:
+            origin = FILE if name in in_file else "default"
+        found.append(Origin(name.upper(), str(getattr(settings, name)), origin))
+    return found
+
+
+def _environment_names() -> list[str]:
+    return [PREFIX + name.upper() for name in Settings.model_fields]
+
+
+def _explain(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"]) or "settings"
+    if error["type"] == "extra_forbidden":
+        return f"unknown setting {name} in {FILE}; known: {', '.join(Settings.model_fields)}"
+    return f"setting {name.upper()} = {error['input']!r}: {error['msg']}"

@@ -1,0 +1,616 @@
+"""The search page in real Chromium, over a stand-in service: fixed answers, no model.
+
+Page and Content-Security-Policy are the real ones; requests and answers pass through the real schemas.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import pytest
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from api.routes import web
+from api.schemas import (
+    Accepted,
+    DocumentOut,
+    DocumentsOut,
+    ErrorDetail,
+    ErrorOut,
+    ExplainOut,
+    LegOut,
+    ResultOut,
+    SearchBody,
+    SearchOut,
+)
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested through playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+DESKTOP = {"width": 1200, "height": 900}
+PHONE = {"width": 375, "height": 740}
+TIMEOUT_MS = 10_000
+
+
+def hit(ordinal: int, **changes: Any) -> ResultOut:
+    """A passage both legs found: dense at this rank, BM25 one further down."""
+    dense, bm25 = 1 / (60 + ordinal), 1 / (61 + ordinal)
+    legs = {
+        "dense": LegOut(rank=ordinal, score=0.7, contribution=dense),
+        "bm25": LegOut(rank=ordinal + 1, score=12.34, contribution=bm25),
+    }
+    values: dict[str, Any] = {
+        "id": f"passage-{ordinal}",
+        "document_id": f"document-{ordinal}",
+        "uri": f"file:///docs/Fahrplan%20S%C3%BCd%20{ordinal}.pdf",
+        "title": f"Timetable {ordinal}",
+        "score": dense + bm25,
+        "text": "The last ferry leaves at 21:40.\nNo ferry on 24 December.\n",
+        "headings": ["Timetable", "Evening"],
+        "start": 0,
+        "end": 57,
+        "page_start": 3,
+        "page_end": 4,
+        "metadata": {},
+        "explain": ExplainOut(legs=legs, fused=dense + bm25),
+    }
+    return ResultOut(**(values | changes))
+
+
+def document(name: str, **changes: Any) -> DocumentOut:
+    values: dict[str, Any] = {"uri": f"file:///docs/{name}", "title": name, "chunks": 3, "version": "v"}
+    return DocumentOut(id=f"id-{name}", metadata={}, **(values | changes))
+
+
+def job(status: str, **changes: Any) -> dict[str, Any]:
+    counts = {"added": 0, "updated": 0, "unchanged": 0, "deleted": 0, "total": 1, "finished": 0}
+    return {"status": status, "counts": counts, "skipped": [], "errors": [], "error": None} | changes
+
+
+def done() -> dict[str, Any]:
+    return job("completed", counts={"added": 1, "updated": 0})
+
+
+@dataclass
+class Fake:
+    """What the service says, and what it was asked."""
+
+    results: list[ResultOut] = field(default_factory=lambda: [hit(1), hit(2)])
+    documents: dict[str, list[DocumentOut]] = field(default_factory=lambda: {"default": [document("a.md")]})
+    refusals: dict[str, tuple[int, str, str]] = field(default_factory=dict)
+    job_states: list[dict[str, Any]] = field(default_factory=list)
+    searches: list[SearchBody] = field(default_factory=list)
+    uploads: list[tuple[str, list[str]]] = field(default_factory=list)
+    removed: list[tuple[str, str]] = field(default_factory=list)
+    held: dict[str, threading.Event] = field(default_factory=dict)
+
+
+def fake_of(request: Request) -> Fake:
+    found: Fake = request.app.state.fake
+    return found
+
+
+FakeOf = Annotated[Fake, Depends(fake_of)]
+router = APIRouter()
+
+
+def refusal(status: int, code: str, message: str) -> JSONResponse:
+    error = ErrorDetail(code=code, message=message, request_id="r")
+    return JSONResponse(ErrorOut(error=error).model_dump(), status)
+
+
+async def refuse(request: Request, go_on: Any) -> Response:
+    status, code, message = fake_of(request).refusals.get(f"{request.method} {request.url.path}", (0, "", ""))
+    if code == "not_json":
+        return Response(message, status)
+    if status:
+        return refusal(status, code, message)
+    answer: Response = await go_on(request)
+    return answer
+
+
+@router.post("/search")
+def search(body: SearchBody, fake: FakeOf) -> SearchOut:
+    fake.searches.append(body)
+    if (gate := fake.held.get(body.query)) is not None:
+        gate.wait(TIMEOUT_MS / 1000)
+    took = {"embed": 4.1, "search": 1.9, "total": 6.4}
+    return SearchOut(results=fake.results[: body.limit], mode=body.mode, took_ms=took, request_id="r")
+
+
+@router.get("/collections")
+def collections(fake: FakeOf) -> dict[str, list[str]]:
+    return {"collections": sorted(fake.documents)}
+
+
+@router.get("/documents")
+def list_documents(fake: FakeOf, collection: str, limit: int, cursor: str | None = None) -> Any:
+    if collection not in fake.documents:
+        return refusal(404, "collection_not_found", f"no collection {collection!r} here")
+    everything = fake.documents[collection]
+    first = 0 if cursor is None else [each.id for each in everything].index(cursor) + 1
+    page = everything[first : first + limit]
+    more = first + limit < len(everything)
+    return DocumentsOut(documents=page, next_cursor=page[-1].id if more else None)
+
+
+@router.post("/documents", status_code=202)
+async def upload(request: Request, fake: FakeOf, collection: str) -> Accepted:
+    async with request.form() as form:
+        names = [part.filename for part in form.getlist("files")]
+    fake.uploads.append((collection, names))
+    fake.documents.setdefault(collection, []).extend(document(name) for name in names)
+    ids = [f"job-{number}" for number, _ in enumerate(names)]
+    return Accepted(job_id=ids[0], job_ids=ids, uris=[f"upload:{name}" for name in names])
+
+
+@router.get("/jobs/{job_id}")
+def show_job(job_id: str, fake: FakeOf) -> dict[str, Any]:
+    return {"id": job_id} | fake.job_states.pop(0)
+
+
+@router.delete("/documents/{document_id}", status_code=204)
+def remove(document_id: str, fake: FakeOf, collection: str) -> Response:
+    fake.removed.append((collection, document_id))
+    fake.documents[collection] = [each for each in fake.documents[collection] if each.id != document_id]
+    return Response(status_code=204)
+
+
+def create_fake_app() -> FastAPI:
+    app = FastAPI()
+    app.include_router(web.router)
+    app.include_router(router)
+    app.middleware("http")(refuse)
+    return app
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[FastAPI, str]]:
+    """The stand-in on a free loopback port, and its address."""
+    app = create_fake_app()
+    config = uvicorn.Config(app, ws="none", lifespan="off", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="fake service")
+        thread.start()
+        yield app, f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser(served: tuple[FastAPI, str]) -> Iterator[Any]:
+    """A browser's window; the page keeps nothing, so that every test may open its tab in it."""
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium.new_context(base_url=served[1])
+        chromium.close()
+
+
+@pytest.fixture
+def fake(served: tuple[FastAPI, str]) -> Fake:
+    """A fresh stand-in; set what it says before the page is opened."""
+    served[0].state.fake = Fake()
+    return served[0].state.fake
+
+
+@pytest.fixture
+def viewport() -> dict[str, int]:
+    return DESKTOP
+
+
+@pytest.fixture
+def page(browser: Any, served: tuple[FastAPI, str], fake: Fake, viewport: dict[str, int]) -> Iterator[Any]:
+    """A tab that fails its test when the script throws, the policy blocks, or a request leaves the origin."""
+    base = served[1]
+    problems: list[str] = []
+    tab = browser.new_page()
+    tab.set_viewport_size(viewport)
+    tab.set_default_timeout(TIMEOUT_MS)
+    tab.on("pageerror", lambda error: problems.append(f"script: {error}"))
+    tab.on("console", lambda message: message.type == "error" and problems.append(message.text))
+    tab.on("request", lambda request: request.url.startswith((base, "data:")) or problems.append(request.url))
+    yield tab
+    tab.close()
+    expected = "Failed to load resource:"  # the browser's own note of a 4xx, a 5xx or no answer
+    assert [problem for problem in problems if not problem.startswith(expected)] == []
+
+
+def expect(locator: Any) -> Any:
+    return playwright.expect(locator)
+
+
+def open_and_ask(page: Any, question: str = "last ferry") -> Any:
+    """Type a question, press Enter, and return the results."""
+    page.goto("/")
+    page.keyboard.type(question)
+    page.keyboard.press("Enter")
+    return page.locator("#results > li")
+
+
+def test_a_question_typed_on_arrival_is_answered_by_enter_alone(page: Any, fake: Fake) -> None:
+    results = open_and_ask(page)
+
+    expect(results).to_have_count(2)
+    asked = SearchBody(query="last ferry", mode="hybrid", limit=10, collection="default", explain=True)
+    assert fake.searches == [asked]
+    expect(page.get_by_role("status").first).to_have_text("2 passages in 6.40 ms")
+    expect(page.locator("#query")).to_be_focused()
+
+
+def test_a_result_shows_what_is_needed_to_cite_it(page: Any) -> None:
+    first = open_and_ask(page).first
+
+    expect(first.get_by_role("heading")).to_have_text("1. Timetable 1")
+    expect(first).to_contain_text("/docs/Fahrplan Süd 1.pdf · pages 3–4")
+    expect(first).to_contain_text("Timetable › Evening")
+    expect(first.locator(".passage")).to_have_text(
+        "The last ferry leaves at 21:40.\nNo ferry on 24 December."
+    )
+    expect(first).to_contain_text("score 0.0325")
+
+
+def widths(result: Any) -> dict[str, float]:
+    """Percent of the bar, by leg."""
+    return {
+        part.get_attribute("class"): float(part.evaluate("part => parseFloat(part.style.width)"))
+        for part in result.locator(".bar span").all()
+    }
+
+
+def test_the_bar_shows_what_each_leg_contributed(page: Any, fake: Fake) -> None:
+    only_dense = ExplainOut(legs={"dense": LegOut(rank=3, score=0.5, contribution=0.01)}, fused=0.01)
+    fake.results = [hit(1), hit(2, explain=only_dense, score=0.01)]
+    results = open_and_ask(page)
+    expect(results).to_have_count(2)
+    both, one = results.nth(0), results.nth(1)
+
+    full = 1 / 61 + 1 / 62
+    assert widths(both) == pytest.approx({"dense": 100 / 61 / full, "bm25": 100 / 62 / full}, abs=0.01)
+    assert widths(one) == pytest.approx({"dense": 1 / full}, abs=0.01)
+    expect(both).to_contain_text("Dense: rank 1, score 0.700, adds 0.0164")
+    expect(both).to_contain_text("BM25: rank 2, score 12.3, adds 0.0161")
+    expect(one).to_contain_text("BM25: not found")
+
+
+def test_mode_limit_and_collection_reach_the_service(page: Any, fake: Fake) -> None:
+    fake.documents["handbook"] = [document("b.md")]
+    page.goto("/")
+    page.get_by_label("Collection", exact=True).select_option("handbook")
+    page.get_by_label("Mode").select_option("bm25")
+    page.get_by_label("Passages", exact=True).and_(page.locator("input")).fill("1")
+    page.locator("#query").fill("E-4071")
+    page.keyboard.press("Enter")
+
+    expect(page.locator("#results > li")).to_have_count(1)
+    expect(page.locator("#documents > li")).to_contain_text(["b.md"])
+    asked = SearchBody(query="E-4071", mode="bm25", limit=1, collection="handbook", explain=True)
+    assert fake.searches == [asked]
+
+
+def test_another_mode_asks_the_same_question_again(page: Any, fake: Fake) -> None:
+    results = open_and_ask(page)
+    expect(results).to_have_count(2)
+    only_dense = ExplainOut(legs={"dense": LegOut(rank=1, score=0.7, contribution=0.7)}, fused=0.7)
+    fake.results = [hit(1, explain=only_dense)]
+    page.get_by_label("Mode").select_option("dense")
+
+    expect(results).to_have_count(1)
+    expect(results).not_to_contain_text("BM25")  # it was not asked, so it did not miss anything
+    asked = [(body.query, body.mode) for body in fake.searches]
+    assert asked == [("last ferry", "hybrid"), ("last ferry", "dense")]
+
+
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+
+
+def test_hostile_text_stays_text(page: Any, fake: Fake) -> None:
+    named = {"title": HOSTILE, "uri": "file:///docs/" + HOSTILE.replace("/", "%2F")}
+    fake.results = [hit(1, **named, text=HOSTILE, headings=[HOSTILE])]
+    fake.documents = {"default": [document("a.md", **named)]}
+    result = open_and_ask(page).first
+
+    expect(result.get_by_role("heading")).to_have_text(f"1. {HOSTILE}")
+    expect(result.locator(".passage")).to_have_text(HOSTILE)
+    expect(page.locator("#documents > li")).to_contain_text([HOSTILE])
+    assert page.locator("main img, main script").count() == 0
+    assert page.title() == "Latewood"
+
+
+def test_a_hostile_error_message_stays_text(page: Any, fake: Fake) -> None:
+    fake.refusals["POST /search"] = (422, "invalid_query", HOSTILE)
+    open_and_ask(page)
+
+    expect(page.locator("#search-error")).to_have_text(HOSTILE)
+    assert page.locator("main img, main script").count() == 0
+
+
+def test_a_name_that_is_not_utf8_is_still_shown(page: Any, fake: Fake) -> None:
+    fake.results = [hit(1, uri="file:///docs/caf%E9%20100%25.txt", title="")]
+
+    expect(open_and_ask(page).first).to_contain_text("/docs/caf\ufffd 100%.txt")
+
+
+def test_a_refused_search_says_why_in_words_and_the_next_one_clears_it(page: Any, fake: Fake) -> None:
+    message = "query has 9000 characters, the limit is 8192; shorten it"
+    results = open_and_ask(page)
+    expect(results).to_have_count(2)
+    fake.refusals["POST /search"] = (422, "invalid_query", message)
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("alert").first).to_have_text(message)
+    expect(results).to_have_count(0)
+    fake.refusals.clear()
+    page.keyboard.press("Enter")
+    expect(results).to_have_count(2)
+    expect(page.locator("#search-error")).to_be_empty()
+
+
+def test_an_error_that_is_not_the_services_own_is_said_too(page: Any, fake: Fake) -> None:
+    fake.refusals["POST /search"] = (502, "not_json", "<html>bad gateway</html>")
+    open_and_ask(page)
+
+    expect(page.locator("#search-error")).to_have_text(re.compile("answered 502"))
+
+
+def test_a_service_that_is_gone_is_said_in_words(page: Any) -> None:
+    gone = threading.Event()
+    # Set before the page opens: a page that is open may send one more request past a route set later.
+    page.route("**/search", lambda route: route.abort("connectionrefused") if gone.is_set() else route.continue_())
+    expect(open_and_ask(page)).to_have_count(2)
+    gone.set()
+    page.keyboard.press("Enter")
+
+    expect(page.locator("#search-error")).to_have_text(re.compile("does not answer.*latewood serve"))
+
+
+def test_a_late_answer_never_replaces_a_newer_one(page: Any, fake: Fake) -> None:
+    gate = fake.held["slow"] = threading.Event()
+    with page.expect_request("**/search"):
+        results = open_and_ask(page, "slow")
+    page.locator("#query").fill("fast")
+    with page.expect_event("requestfailed") as given_up:
+        page.keyboard.press("Enter")
+
+    expect(results).to_have_count(2)
+    expect(page.locator("#search-error")).to_be_empty()
+    gate.set()
+    assert given_up.value.post_data_json["query"] == "slow"
+
+
+def test_the_keyboard_reaches_everything_that_matters(page: Any) -> None:
+    results = open_and_ask(page)
+    expect(results).to_have_count(2)
+    page.keyboard.press("ArrowDown")
+    expect(results.nth(0)).to_be_focused()
+    page.keyboard.press("j")
+    expect(results.nth(1)).to_be_focused()
+    page.keyboard.press("j")
+    expect(results.nth(1)).to_be_focused()
+    page.keyboard.press("k")
+    expect(results.nth(0)).to_be_focused()
+
+    page.keyboard.press("/")
+    expect(page.locator("#query")).to_be_focused()
+    page.keyboard.type("either/or")  # the old words are selected, so typing replaces them
+    expect(page.locator("#query")).to_have_value("either/or")
+
+
+def test_a_long_passage_is_cut_until_asked_for(page: Any, fake: Fake) -> None:
+    fake.results = [hit(1, text="\n".join(f"line {number}" for number in range(40))), hit(2)]
+    results = open_and_ask(page)
+    expect(results).to_have_count(2)
+    first, second = results.nth(0), results.nth(1)
+
+    button = first.get_by_role("button")
+    expect(button).to_have_text("Show whole passage")
+    expect(second.get_by_role("button")).to_have_count(0)
+    low = first.bounding_box()["height"]
+    button.press("Enter")
+    expect(button).to_have_attribute("aria-expanded", "true")
+    assert first.bounding_box()["height"] > 2 * low
+
+
+def test_an_empty_service_says_how_to_begin(page: Any, fake: Fake) -> None:
+    fake.documents = {}
+    page.goto("/")
+
+    expect(page.locator("#empty")).to_be_visible()
+    expect(page.locator("#begin")).to_have_text("latewood ingest FOLDER")
+    expect(page.get_by_role("alert").filter(has_text=re.compile("."))).to_have_count(0)
+
+
+def test_nothing_found_is_said_and_is_no_error(page: Any, fake: Fake) -> None:
+    fake.results = []
+    open_and_ask(page)
+
+    expect(page.locator("#status")).to_have_text(re.compile("No passage found"))
+    expect(page.locator("#empty")).to_be_hidden()
+
+
+def pick(page: Any, *names: str) -> None:
+    files = [{"name": name, "mimeType": "text/plain", "buffer": b"words"} for name in names]
+    page.get_by_label("Add files to this collection").set_input_files(files)
+    page.get_by_role("button", name="Upload").click()
+
+
+def test_uploaded_files_are_followed_until_they_can_be_searched(page: Any, fake: Fake) -> None:
+    fake.documents = {}
+    problem = {"uri": "upload:b.pdf", "code": "encrypted", "message": "the PDF asks for a password"}
+    failed = job("completed", errors=[problem])
+    fake.job_states = [job("in_progress"), done(), failed]
+    page.goto("/")
+    expect(page.locator("#empty")).to_be_visible()
+    pick(page, "a b.txt", "b.pdf")
+
+    expect(page.locator("#uploads > li")).to_have_text(
+        ["✓ a b.txt: added", "✗ b.pdf: the PDF asks for a password"]
+    )
+    expect(page.locator("#library-status")).to_have_text("1 file can be searched, 1 file could not be read.")
+    expect(page.locator("#documents > li")).to_contain_text(["a b.txt", "b.pdf"])
+    expect(page.locator("#empty")).to_be_hidden()
+    expect(page.locator("#progress")).to_be_hidden()
+    assert fake.uploads == [("default", ["a b.txt", "b.pdf"])]
+
+
+def test_a_job_that_fails_as_a_whole_says_why(page: Any, fake: Fake) -> None:
+    fake.job_states = [job("failed", error={"code": "disk_full", "message": "12 MB free, 512 needed"})]
+    page.goto("/")
+    pick(page, "a.txt")
+
+    expect(page.locator("#uploads > li")).to_have_text(["✗ a.txt: 12 MB free, 512 needed"])
+
+
+def test_a_refused_upload_says_why_and_can_be_tried_again(page: Any, fake: Fake) -> None:
+    fake.refusals["POST /documents"] = (413, "too_large", "the body is over 200 bytes; send less")
+    page.goto("/")
+    pick(page, "a.txt")
+    expect(page.locator("#library-error")).to_have_text("the body is over 200 bytes; send less")
+    expect(page.locator("#progress")).to_be_hidden()
+
+    fake.refusals.clear()
+    fake.job_states = [done()]
+    page.get_by_role("button", name="Upload").click()
+    expect(page.locator("#library-status")).to_have_text("1 file can be searched.")
+    expect(page.locator("#library-error")).to_be_empty()
+
+
+def test_a_document_is_removed_once_that_is_confirmed(page: Any, fake: Fake) -> None:
+    fake.documents = {"default": [document("a.md"), document("b.md")]}
+    questions: list[str] = []
+    page.goto("/")
+    button = page.get_by_role("button", name="Remove a.md")
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    button.click()
+    assert fake.removed == []
+
+    page.once("dialog", lambda dialog: (questions.append(dialog.message), dialog.accept()))
+    button.click()
+    expect(page.locator("#documents > li")).to_contain_text(["b.md"])
+    expect(page.locator("#library-status")).to_have_text("Removed a.md.")
+    expect(page.locator("#library-title")).to_be_focused()
+    assert fake.removed == [("default", "id-a.md")]
+    assert "comes back with its next ingest" in questions[0]
+
+
+def test_passages_of_a_removed_document_leave_the_results(page: Any, fake: Fake) -> None:
+    fake.documents = {"default": [document("a.md"), document("b.md")]}
+    results = open_and_ask(page)
+    expect(results).to_have_count(2)
+    fake.results = [hit(2)]
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Remove a.md").click()
+
+    expect(results).to_have_count(1)
+    assert [body.query for body in fake.searches] == ["last ferry", "last ferry"]
+
+
+def test_removing_the_last_document_says_how_to_begin_again(page: Any) -> None:
+    page.goto("/")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Remove a.md").click()
+
+    expect(page.locator("#empty")).to_be_visible()
+    expect(page.locator("#documents > li")).to_have_count(0)
+
+
+def test_a_long_list_of_documents_comes_a_page_at_a_time(page: Any, fake: Fake) -> None:
+    fake.documents = {"default": [document(f"{number:02}.md") for number in range(45)]}
+    page.goto("/")
+    items, more = page.locator("#documents > li"), page.get_by_role("button", name="Show more documents")
+    for count in (20, 40):
+        expect(items).to_have_count(count)
+        more.click()
+
+    expect(items).to_have_count(45)
+    expect(more).to_be_hidden()
+    expect(items.nth(40).get_by_role("button")).to_be_focused()
+
+
+@pytest.mark.parametrize("viewport", [PHONE], ids=["phone"])
+def test_a_phone_never_scrolls_sideways(page: Any, fake: Fake) -> None:
+    long = "Donaudampfschifffahrtsgesellschaft" * 20
+    named = {"title": long, "uri": f"file:///{long}"}
+    fake.results = [hit(1, **named, text=long, headings=[long]), hit(2)]
+    fake.documents = {"default": [document("a.md", **named)], "c" * 63: []}
+    expect(open_and_ask(page)).to_have_count(2)
+    expect(page.locator("#documents > li")).to_have_count(1)
+
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    expect(page.locator("#query")).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("button", name="Remove")).to_be_visible()
+    small = "[...document.querySelectorAll('input, select')].filter(x => x.offsetHeight < 44).map(x => x.id)"
+    assert page.evaluate(small) == []
+
+
+CONTRAST = """() => {
+  const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+  const light = (color) => {
+    const linear = (c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    const [r, g, b] = numbers(color).map((c) => linear(c / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (node) => {
+    const color = getComputedStyle(node).backgroundColor;
+    return numbers(color)[3] === 0 ? ground(node.parentElement) : color;
+  };
+  const shown = [...document.querySelectorAll("body *")].filter((node) =>
+    node.offsetParent && [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()));
+  return shown.map((node) => {
+    const [a, b] = [light(getComputedStyle(node).color), light(ground(node))].sort((x, y) => y - x);
+    return [node.tagName + " " + node.textContent.trim().slice(0, 20), (a + 0.05) / (b + 0.05)];
+  });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(page: Any, fake: Fake, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    fake.refusals["POST /documents"] = (413, "too_large", "the body is over 200 bytes; send less")
+    expect(open_and_ask(page)).to_have_count(2)
+    pick(page, "a.txt")
+    expect(page.locator("#library-error")).to_be_visible()
+    expect(page.locator("#documents > li")).to_have_count(1)
+
+    ratios = page.evaluate(CONTRAST)
+    assert len(ratios) > 20
+    assert [(name, ratio) for name, ratio in ratios if ratio < 4.5] == []  # WCAG 2.2, 1.4.3
+
+
+def test_every_field_has_a_label_and_every_button_a_name(page: Any) -> None:
+    expect(open_and_ask(page)).to_have_count(2)
+    expect(page.locator("#documents > li")).to_have_count(1)
+
+    unlabelled = "[...document.querySelectorAll('input, select')].filter(x => !x.labels.length).length"
+    assert page.evaluate(unlabelled) == 0
+    assert page.get_by_role("button", name=re.compile(r"\w")).count() == page.get_by_role("button").count()
+    outline = [
+        (node.evaluate("x => x.tagName"), node.inner_text()) for node in page.locator("h1, h2, h3").all()
+    ]
+    assert outline == [
+        ("H1", "Latewood"),
+        ("H2", "Passages"),
+        ("H3", "1. Timetable 1"),
+        ("H3", "2. Timetable 2"),
+        ("H2", "Documents"),
+    ]
+
+
+def test_the_page_may_talk_to_nobody_else(browser: Any, fake: Fake) -> None:
+    tab = browser.new_page()
+    tab.goto("/")
+    blocked = """new Promise((resolve) => {
+      document.addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
+      fetch("http://127.0.0.1:9/").catch(() => {});
+    })"""
+    assert tab.evaluate(blocked) == "connect-src"
+    tab.close()
