@@ -1,8 +1,8 @@
-# `make demo`, `make test`, `make quality`. Each sets up .venv on first use and reuses it after.
+# `make demo`, `make test`, `make quality`, `make soak`. Each sets up .venv on first use and reuses it after.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types unit quality clean
+.PHONY: demo test lint types unit quality soak clean
 demo: .venv/runtime.stamp
 	$(BIN)/latewood demo
 
@@ -20,6 +20,10 @@ unit: .venv/dev.stamp
 
 quality: .venv/dev.stamp
 	$(BIN)/python scripts/quality.py
+
+# Long kill, fuzz and load runs; `make test` runs a sample of each.
+soak: .venv/dev.stamp
+	$(BIN)/python -m pytest -m soak
 
 .venv/runtime.stamp: pyproject.toml constraints.txt scripts/setup_env.py
 	$(PYTHON) scripts/setup_env.py runtime

@@ -365,7 +365,9 @@ def test_an_error_that_is_not_the_services_own_is_said_too(page: Any, fake: Fake
 def test_a_service_that_is_gone_is_said_in_words(page: Any) -> None:
     gone = threading.Event()
     # Set before the page opens: a page that is open may send one more request past a route set later.
-    page.route("**/search", lambda route: route.abort("connectionrefused") if gone.is_set() else route.continue_())
+    page.route(
+        "**/search", lambda route: route.abort("connectionrefused") if gone.is_set() else route.continue_()
+    )
     expect(open_and_ask(page)).to_have_count(2)
     gone.set()
     page.keyboard.press("Enter")
