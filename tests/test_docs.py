@@ -51,7 +51,7 @@ parser.add_argument("--unix-socket")
 parser.add_argument("url")
 given = parser.parse_args()
 form = [part.split("=", 1) for part in given.F]
-answer = httpx.Client(transport=httpx.HTTPTransport(uds=given.unix_socket), timeout=60).request(
+answer = httpx.Client(transport=httpx.HTTPTransport(uds=given.unix_socket), timeout=240).request(
     given.X or ("POST" if given.d or given.F else "GET"),
     given.url,
     headers=dict(header.split(": ", 1) for header in given.H),

@@ -223,7 +223,7 @@ def shell(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
         text=True,
         encoding="utf-8",
         check=False,
-        timeout=60,
+        timeout=240,
         env={**os.environ, **environment},
     )
 

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is install
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 DESKTOP = {"width": 1200, "height": 900}
 PHONE = {"width": 375, "height": 740}
-TIMEOUT_MS = 10_000
+TIMEOUT_MS = 60_000
 
 
 def hit(ordinal: int, **changes: Any) -> ResultOut:
@@ -226,6 +226,7 @@ def page(browser: Any, served: tuple[FastAPI, str], fake: Fake, viewport: dict[s
 
 
 def expect(locator: Any) -> Any:
+    playwright.expect.set_options(timeout=TIMEOUT_MS)
     return playwright.expect(locator)
 
 

@@ -87,13 +87,13 @@ def test_a_child_is_replaced_after_its_number_of_files(own_pool, note, monkeypat
 
 
 def test_a_child_past_its_deadline_is_killed_and_the_next_file_is_read(note):
-    with ParserPool(1, deadline_s=3) as pool:
+    with ParserPool(1, deadline_s=8) as pool:
         pool.parse(str(note))
         child = only_child(pool)
         child.suspend()
         error = failing(pool, note)
         assert (error.code, error.transient) == ("timeout", True)
-        assert "3 s" in error.message
+        assert "8 s" in error.message
         assert not child.is_running()
         assert pool.parse(str(note)).parsed.text == "a short note"
 
@@ -230,11 +230,11 @@ def test_a_child_does_not_outlive_its_parent_even_while_busy(note):
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(note)], cwd=ROOT, capture_output=True, check=False, timeout=60
+        [sys.executable, "-c", script, str(note)], cwd=ROOT, capture_output=True, check=False, timeout=240
     )
     assert done.returncode == -signal.SIGKILL
     pid = int(done.stdout)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while _lives(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not _lives(pid)
@@ -259,7 +259,7 @@ def test_a_module_in_the_working_folder_is_not_imported(tmp_path):
         "    os.write(1, pool.parse('data.csv').parsed.text.encode())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-P", "-c", script, str(tmp_path)], capture_output=True, check=False, timeout=60
+        [sys.executable, "-P", "-c", script, str(tmp_path)], capture_output=True, check=False, timeout=240
     )
     assert done.stdout == b"a | b\n1 | 2", done.stderr
 

@@ -47,7 +47,7 @@ while True:
 """
 
 
-def gone(pid: int, seconds: float = 20.0) -> bool:
+def gone(pid: int, seconds: float = 60.0) -> bool:
     """Whether a process is gone, waiting for it; one that nobody collected counts as gone."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
