@@ -128,6 +128,16 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkKey:
+    """Which chunk of which version a point is; what a check of the index compares."""
+
+    id: str
+    document_id: str
+    version: str
+    ordinal: int
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Why the newest bytes of a file are not what answers.
 
@@ -194,6 +204,46 @@ class ManifestWrite:
     document_id: str
     expected: str | None
     manifest: Manifest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Everything needed to write a version again without its original file; kept apart from its points.
+
+    Attributes:
+        manifest: as it is once committed: `live` is the version.
+        chunks: all of that version, in order; their texts joined are the document's text.
+
+    Raises:
+        ValueError: the chunks are not those that the manifest tells of.
+    """
+
+    manifest: Manifest
+    chunks: tuple[Chunk, ...]
+
+    def __post_init__(self) -> None:
+        live, chunks = self.manifest.live, self.chunks
+        if live is None or len(chunks) != self.manifest.chunks:
+            raise ValueError(
+                f"a record of {self.manifest.id} has {len(chunks)} chunks for a manifest with live version "
+                f"{live} of {self.manifest.chunks} chunks; a record tells of one whole, committed version"
+            )
+        for ordinal, one in enumerate(chunks):
+            if (one.document_id, one.version, one.ordinal) != (self.manifest.id, live, ordinal):
+                raise ValueError(
+                    f"chunk {one.ordinal} of version {one.version} of {one.document_id} is not chunk "
+                    f"{ordinal} of version {live} of {self.manifest.id}"
+                )
+
+    @property
+    def document_id(self) -> str:
+        """Whose version it is."""
+        return self.manifest.id
+
+    @property
+    def version(self) -> str:
+        """The version it tells of."""
+        return str(self.manifest.live)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ Every implementation runs the same contract tests. What each promises:
 * `put_manifests` is the only conditional write: each entry is taken or refused by itself.
 * Ranked lists are sorted by score, highest first, ties by id, so the same query gives the same list twice.
 * BM25 statistics count visible chunks only, so that what was removed leaves no trace in a score.
+* Records are a second copy, apart from the points: damage to either leaves the other, and what is lost of the
+  records stops neither opening nor answering.
 """
 
 from __future__ import annotations
@@ -17,12 +19,15 @@ from typing import Protocol
 from embedder.types import Vectors
 from search.types import (
     Candidate,
+    ChunkKey,
+    DocumentInfo,
     Filter,
     IndexConfig,
     Leg,
     Manifest,
     ManifestWrite,
     Passage,
+    Record,
     StoreStats,
 )
 
@@ -69,7 +74,50 @@ class Store(Protocol):
         ...
 
     def sweep(self, versions: Sequence[str]) -> int:
-        """Remove the chunks of exactly these versions; the number removed."""
+        """Remove the chunks, then the records, of exactly these versions; the number of chunks removed."""
+        ...
+
+    def remove_chunks(self, ids: Sequence[str]) -> int:
+        """Remove these chunks, whatever version they are of (for repair); the number removed."""
+        ...
+
+    def put_info(self, document_id: str, version: str, info: DocumentInfo) -> None:
+        """Rewrite what this version's chunks and its record say of their document; no vector changes.
+
+        One step for readers: they see the old or the new of all chunks. Scores stay. May be repeated. The
+        manifest is the caller's to write.
+
+        Raises:
+            DiskFullError: too little space is free; nothing was written.
+            ValueError: `info` is of another document, or holds a number the store cannot give back as it was.
+        """
+        ...
+
+    def put_records(self, records: Sequence[Record]) -> None:
+        """Keep what versions were made of, apart from their points; to be called before the commit.
+
+        Writing the same record twice changes nothing; one of the same version is replaced.
+
+        Raises:
+            DiskFullError: too little space is free; nothing was written.
+            ValueError: metadata with a number the store cannot give back as it was.
+        """
+        ...
+
+    def get_records(self, ids: Sequence[str]) -> list[Record]:
+        """Records of these documents, every version (pending ones too), in the order asked, then by version.
+
+        A record that is damaged is left out with a log line; `list_records` still names it.
+        """
+        ...
+
+    def list_records(
+        self, *, after: tuple[str, str] | None = None, limit: int = 10_000
+    ) -> list[tuple[str, str]]:
+        """A page of (document id, version) of the records, in order; `after` is the last of the page before.
+
+        What is listed but not given by `get_records` is damaged; writing it again mends it.
+        """
         ...
 
     def search(self, legs: Sequence[Leg], where: Filter | None = None) -> list[list[Candidate]]:
@@ -88,12 +136,37 @@ class Store(Protocol):
         """The live version's chunks by ordinal, `first` to `last` inclusive; empty when there is none."""
         ...
 
+    def read_chunks(
+        self, document_id: str, *, first: int = 0, limit: int = 256
+    ) -> tuple[list[Passage], Vectors]:
+        """Up to `limit` of the live version's chunks from ordinal `first`, with their vectors (same order).
+
+        The vectors are as written, dense at the largest stored dimension; an engine may give floats one unit
+        in the last place away, and a sparse vector's terms in another order. Missing chunks are left out.
+        """
+        ...
+
+    def list_chunks(self, *, after: str | None = None, limit: int = 10_000) -> list[ChunkKey]:
+        """A page of all chunks, visible or not, in order of id; `after` is the last id of the page before.
+
+        Raises:
+            QueryError: `after` is no id.
+        """
+        ...
+
     def count(self, where: Filter | None = None) -> int:
         """Visible chunks that match."""
         ...
 
     def stats(self) -> StoreStats:
         """Counts, and size on disk."""
+        ...
+
+    def optimise(self) -> None:
+        """Build the engine's indexes and clear out what was removed; answers stay the same.
+
+        Slow (minutes at 100,000 chunks), and every other call waits for it: for an index nobody reads yet.
+        """
         ...
 
     def flush(self) -> None:

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from embedder.types import Floats, SparseVector, Vectors
+from embedder.types import Vectors
 from search.stores.dense import check_query, check_vectors, prefix
+from search.stores.exact import Entry, bm25_scores, dense_scores
 from search.stores.filters import check, matches
-from search.stores.payload import check_cursor, chunk_payload, manifest_from, manifest_json, passage_from
+from search.stores.payload import (
+    check_cursor,
+    check_info,
+    chunk_payload,
+    manifest_from,
+    manifest_json,
+    passage_from,
+)
+from search.stores.records import Row, record_of, row_of, with_info
 from search.types import (
     Candidate,
+    ChunkKey,
     DenseQuery,
+    DocumentInfo,
     Filter,
     IndexConfig,
     Leg,
     Manifest,
     ManifestWrite,
     Passage,
+    Record,
     StoreStats,
     StoreUnavailableError,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    passage: Passage
-    dense: Floats
-    sparse: dict[int, float]
 
 
 class MemoryStore:
@@ -41,7 +44,8 @@ class MemoryStore:
     def __init__(self, config: IndexConfig) -> None:
         self._config = config
         self._manifests: dict[str, str] = {}
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
+        self._records: dict[tuple[str, str], Row] = {}
         self._lock = threading.RLock()
         self._closed = False
 
@@ -107,7 +111,7 @@ class MemoryStore:
             for row, (passage, sparse) in enumerate(zip(passages, vectors.sparse, strict=True)):
                 weights = dict(zip(sparse.indices.tolist(), sparse.values.tolist(), strict=True))
                 kept = passage_from(chunk_payload(passage))  # what is written later must not change it
-                self._entries[passage.chunk.id] = _Entry(kept, dense[row], weights)
+                self._entries[passage.chunk.id] = Entry(kept, dense[row], weights)
 
     def sweep(self, versions: Sequence[str]) -> int:
         """See `Store.sweep`."""
@@ -116,7 +120,51 @@ class MemoryStore:
             gone = [one for one, entry in self._entries.items() if entry.passage.chunk.version in versions]
             for one in gone:
                 del self._entries[one]
+            for key in [key for key in self._records if key[1] in versions]:
+                del self._records[key]
             return len(gone)
+
+    def remove_chunks(self, ids: Sequence[str]) -> int:
+        """See `Store.remove_chunks`."""
+        with self._lock:
+            self._check_open()
+            return sum(self._entries.pop(one, None) is not None for one in ids)
+
+    def put_info(self, document_id: str, version: str, info: DocumentInfo) -> None:
+        """See `Store.put_info`."""
+        check_info(document_id, info)
+        with self._lock:
+            self._check_open()
+            for one, entry in self._entries.items():
+                chunk = entry.passage.chunk
+                if (chunk.document_id, chunk.version) == (document_id, version):
+                    told = passage_from(chunk_payload(Passage(chunk, info)))
+                    self._entries[one] = replace(entry, passage=told)
+            row = self._records.get((document_id, version))
+            if row is not None:
+                self._records[document_id, version] = with_info(row, info)
+
+    def put_records(self, records: Sequence[Record]) -> None:
+        """See `Store.put_records`."""
+        rows = [row_of(record) for record in records]
+        with self._lock:
+            self._check_open()
+            self._records.update({(row.document_id, row.version): row for row in rows})
+
+    def get_records(self, ids: Sequence[str]) -> list[Record]:
+        """See `Store.get_records`."""
+        with self._lock:
+            self._check_open()
+            kept = sorted(self._records)
+            return [record_of(self._records[key]) for one in ids for key in kept if key[0] == one]
+
+    def list_records(
+        self, *, after: tuple[str, str] | None = None, limit: int = 10_000
+    ) -> list[tuple[str, str]]:
+        """See `Store.list_records`."""
+        with self._lock:
+            self._check_open()
+            return [key for key in sorted(self._records) if after is None or key > after][:limit]
 
     def search(self, legs: Sequence[Leg], where: Filter | None = None) -> list[list[Candidate]]:
         """See `Store.search`."""
@@ -128,12 +176,12 @@ class MemoryStore:
             found = {one: entry for one, entry in visible.items() if _matching(where, entry)}
             return [self._ranked(leg, visible, found) for leg in legs]
 
-    def _ranked(self, leg: Leg, visible: dict[str, _Entry], found: dict[str, _Entry]) -> list[Candidate]:
+    def _ranked(self, leg: Leg, visible: dict[str, Entry], found: dict[str, Entry]) -> list[Candidate]:
         if isinstance(leg.query, DenseQuery):
             check_query(self._config, leg.query)
-            scored = _dense_scores(leg.query.vector, found)
+            scored = dense_scores(leg.query.vector, found)
         else:
-            scored = _bm25_scores(leg.query, visible.values(), found)
+            scored = bm25_scores(leg.query, visible.values(), found)
         scored.sort(key=lambda one: (-one.score, one.id))
         return [one for one in scored[: leg.limit] if leg.threshold is None or one.score >= leg.threshold]
 
@@ -146,20 +194,38 @@ class MemoryStore:
 
     def chunks_of(self, document_id: str, *, first: int = 0, last: int | None = None) -> list[Passage]:
         """See `Store.chunks_of`."""
+        entries = self._live(document_id)
+        return [entry.passage for key, entry in entries if first <= key and (last is None or key <= last)]
+
+    def read_chunks(
+        self, document_id: str, *, first: int = 0, limit: int = 256
+    ) -> tuple[list[Passage], Vectors]:
+        """See `Store.read_chunks`."""
+        first = max(first, 0)
+        found = [entry for key, entry in self._live(document_id) if first <= key < first + limit]
+        rows = [entry.dense for entry in found]
+        dense = np.stack(rows) if rows else np.empty((0, self._config.dimensions[0]), np.float32)
+        return [entry.passage for entry in found], Vectors(dense, tuple(one.sparse_vector for one in found))
+
+    def _live(self, document_id: str) -> list[tuple[int, Entry]]:
+        """(ordinal, entry) of the live version's chunks, in order."""
         with self._lock:
             manifests = self.get_manifests([document_id])
             version = manifests[0].live if manifests else None
-            chosen = [
-                entry.passage
+            found = [
+                (entry.key.ordinal, entry)
                 for entry in self._visible().values()
-                if entry.passage.chunk.version == version and entry.passage.chunk.document_id == document_id
+                if (entry.key.document_id, entry.key.version) == (document_id, version)
             ]
-        inside = (
-            one
-            for one in chosen
-            if one.chunk.ordinal >= first and (last is None or one.chunk.ordinal <= last)
-        )
-        return sorted(inside, key=lambda one: one.chunk.ordinal)
+        return sorted(found, key=lambda one: one[0])
+
+    def list_chunks(self, *, after: str | None = None, limit: int = 10_000) -> list[ChunkKey]:
+        """See `Store.list_chunks`."""
+        check_cursor(after)
+        with self._lock:
+            self._check_open()
+            page = sorted(one for one in self._entries if after is None or one > after)[:limit]
+            return [self._entries[one].key for one in page]
 
     def count(self, where: Filter | None = None) -> int:
         """See `Store.count`."""
@@ -177,6 +243,10 @@ class MemoryStore:
             chunks = len(self._visible())
             return StoreStats(live, chunks, len(self._entries) - chunks, 0)
 
+    def optimise(self) -> None:
+        """See `Store.optimise`; there is nothing to build."""
+        self.flush()
+
     def flush(self) -> None:
         """See `Store.flush`."""
         with self._lock:
@@ -191,40 +261,12 @@ class MemoryStore:
         if self._closed:
             raise StoreUnavailableError("the store is closed; open it again")
 
-    def _visible(self) -> dict[str, _Entry]:
+    def _visible(self) -> dict[str, Entry]:
         hidden = {version for text in self._manifests.values() for version in manifest_from(text).hidden}
         return {
             one: entry for one, entry in self._entries.items() if entry.passage.chunk.version not in hidden
         }
 
 
-def _matching(where: Filter | None, entry: _Entry) -> bool:
+def _matching(where: Filter | None, entry: Entry) -> bool:
     return where is None or matches(where, entry.passage)
-
-
-def _dense_scores(vector: Floats, found: dict[str, _Entry]) -> list[Candidate]:
-    if not found:
-        return []
-    rows = np.stack([entry.dense for entry in found.values()]).astype(np.float64)
-    unit = prefix(vector, len(vector)).astype(np.float64)
-    # Rounded as the engines do, so that vectors that are equal there are equal here.
-    scores = (rows @ unit).astype(np.float32).tolist()
-    return [Candidate(one, score) for one, score in zip(found, scores, strict=True)]
-
-
-def _bm25_scores(query: SparseVector, corpus: Iterable[_Entry], found: dict[str, _Entry]) -> list[Candidate]:
-    """Lucene's BM25: Σ count × ln(1 + (N − n + ½) / (n + ½)) × weight; N counts passages with any term."""
-    terms = dict(zip(query.indices.tolist(), query.values.tolist(), strict=True))
-    passages = 0
-    frequency: Counter[int] = Counter()
-    for entry in corpus:
-        passages += bool(entry.sparse)
-        frequency.update(terms.keys() & entry.sparse.keys())
-    idf = {term: math.log(1 + (passages - n + 0.5) / (n + 0.5)) for term, n in frequency.items()}
-    scored = []
-    for one, entry in found.items():
-        shared = sorted(terms.keys() & entry.sparse.keys())
-        if shared:
-            score = math.fsum(terms[term] * idf[term] * entry.sparse[term] for term in shared)
-            scored.append(Candidate(one, float(np.float32(score))))
-    return scored

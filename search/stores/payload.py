@@ -22,6 +22,7 @@ INDEXED = {
 }
 """Payload fields with an index, by its type."""
 
+_FIELDS = ("uri", "source", "title", "kind", "language", "modified", "ingested", "metadata")
 _SMALLEST, _GREATEST = -(2**63), 2**64 - 1
 
 
@@ -30,14 +31,29 @@ def truth(key: str, value: bool) -> str:
     return f"{key}={'true' if value else 'false'}"
 
 
+def document_payload(document: DocumentInfo) -> Payload:
+    """What a chunk's point says of its document: every field of it, each time, so that one write renews all.
+
+    Raises:
+        ValueError: a metadata number the store cannot give back as it was.
+    """
+    check_metadata(document)
+    floats = any(_has_floats(value) for value in document.metadata.values())
+    return {
+        **_fields(document),
+        "truths": [truth(key, value) for key, value in document.metadata.items() if isinstance(value, bool)],
+        # The engine reads a float back up to one unit in the last place away from what was written.
+        "exact_metadata": json.dumps(dict(document.metadata), allow_nan=False) if floats else None,
+    }
+
+
 def chunk_payload(passage: Passage) -> Payload:
     """What a chunk's point carries.
 
     Raises:
         ValueError: a metadata number the store cannot give back as it was.
     """
-    chunk, document = passage.chunk, passage.document
-    _check_metadata(document)
+    chunk = passage.chunk
     payload: Payload = {
         "type": CHUNK,
         "document_id": chunk.document_id,
@@ -48,19 +64,8 @@ def chunk_payload(passage: Passage) -> Payload:
         "text": chunk.text,
         "context": chunk.context,
         "headings": list(chunk.headings),
-        "uri": document.uri,
-        "source": document.source,
-        "title": document.title,
-        "kind": document.kind,
-        "language": document.language,
-        "modified": document.modified,
-        "ingested": document.ingested,
-        "metadata": dict(document.metadata),
-        "truths": [truth(key, value) for key, value in document.metadata.items() if isinstance(value, bool)],
+        **document_payload(passage.document),
     }
-    if any(_has_floats(value) for value in document.metadata.values()):
-        # The engine reads a float back up to one unit in the last place away from what was written.
-        payload["exact_metadata"] = json.dumps(dict(document.metadata), allow_nan=False)
     if chunk.page_end is not None:
         payload["page_end"] = chunk.page_end
     if chunk.page_start is not None:
@@ -89,17 +94,10 @@ def passage_from(payload: Mapping[str, Any]) -> Passage:
         page_start=payload.get("page_start"),
         page_end=payload.get("page_end"),
     )
-    document = DocumentInfo(
-        id=payload["document_id"],
-        uri=payload["uri"],
-        source=payload["source"],
-        title=payload["title"],
-        kind=payload["kind"],
-        language=payload["language"],
-        modified=payload["modified"],
-        ingested=payload["ingested"],
-        metadata=json.loads(exact) if exact is not None else payload["metadata"],
-    )
+    told = {name: payload[name] for name in _FIELDS}
+    if exact is not None:
+        told["metadata"] = json.loads(exact)
+    document = DocumentInfo(id=payload["document_id"], **told)
     return Passage(chunk, document)
 
 
@@ -120,19 +118,8 @@ def manifest_payload(manifest: Manifest) -> Payload:
 
 def manifest_json(manifest: Manifest) -> str:
     """A manifest as ASCII JSON."""
-    document = manifest.document
     shape = {
-        "document": {
-            "id": document.id,
-            "uri": document.uri,
-            "source": document.source,
-            "title": document.title,
-            "kind": document.kind,
-            "language": document.language,
-            "modified": document.modified,
-            "ingested": document.ingested,
-            "metadata": dict(document.metadata),
-        },
+        "document": {"id": manifest.id, **_fields(manifest.document)},
         "revision": manifest.revision,
         "content_hash": manifest.content_hash,
         "stamp": asdict(manifest.stamp) if manifest.stamp else None,
@@ -169,19 +156,33 @@ def check_cursor(after: str | None) -> None:
     """Hold a page's cursor against what can be one.
 
     Raises:
-        QueryError: it is not a document id.
+        QueryError: it is not an id.
     """
     if after is None:
         return
     try:
         uuid.UUID(after)
     except ValueError as error:
-        raise QueryError(
-            f"cursor {after!r:.60} is not a document id; use the last id of the page before"
-        ) from error
+        raise QueryError(f"cursor {after!r:.60} is not an id; use the last id of the page before") from error
 
 
-def _check_metadata(document: DocumentInfo) -> None:
+def check_info(document_id: str, info: DocumentInfo) -> None:
+    """Hold what is to be said of a document against what can be.
+
+    Raises:
+        ValueError: it tells of another document, or holds a number the store cannot give back as it was.
+    """
+    if info.id != document_id:
+        raise ValueError(f"what is told of document {info.id} cannot be said of document {document_id}")
+    check_metadata(info)
+
+
+def check_metadata(document: DocumentInfo) -> None:
+    """Hold metadata against what every store gives back as it was.
+
+    Raises:
+        ValueError: a number that is not finite or beyond 64 bits.
+    """
     for key, value in document.metadata.items():
         for one in value if isinstance(value, list) else [value]:
             if not _storable(one):
@@ -189,6 +190,11 @@ def _check_metadata(document: DocumentInfo) -> None:
                     f"metadata {key!r} of {document.uri} is {one!r:.60}; "
                     "numbers must be finite and within 64 bits"
                 )
+
+
+def _fields(document: DocumentInfo) -> dict[str, Any]:
+    """A document's fields but its id, as they are written everywhere."""
+    return {**{name: getattr(document, name) for name in _FIELDS}, "metadata": dict(document.metadata)}
 
 
 def _has_floats(value: MetadataValue) -> bool:
