@@ -12,8 +12,9 @@ from typing import Any, NoReturn, TypeVar
 import typer
 
 from api import output
-from api.owner import CLOSING, DataError, OwnerGoneError, with_owner
+from api.owner import DataError, OwnerGoneError, with_owner
 from api.settings import Settings, SettingsError, load
+from ingest.report import CLOSING
 from ingest.sources import SourceError, file_uri
 from latewood.client import Client, JobState, LatewoodError, UnreachableError
 from search.stores import catalog

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from api import output
 from api.settings import Settings
+from ingest.report import CLOSING
 from latewood.client import Client, LatewoodError, UnreachableError
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from api.build import Service
 
 T = TypeVar("T")
-CLOSING = "owner_closing"
 TENANT_HEADER = "X-Latewood-Tenant"
 WAIT_SECONDS = 30.0
 CHANGE_SECONDS = 60.0

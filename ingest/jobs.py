@@ -12,12 +12,12 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from ingest.pipeline import utc
-from ingest.report import Report
+from ingest.report import CLOSING, Report
 
 FINAL = frozenset({"completed", "failed", "cancelled"})
-CLOSING = "owner_closing"
 KEPT = 1000
 _COUNTS = tuple(one.name for one in fields(Report) if one.name not in {"skipped", "failed"})
 logger = logging.getLogger(__name__)
@@ -33,11 +33,12 @@ class JobError(Exception):
 
 @dataclass(slots=True)
 class Job:
-    """One ingest: what it is to do, how far it is, and how it ended.
+    """One piece of work, most often an ingest: what it is to do, how far it is, and how it ended.
 
     Attributes:
         status: queued, in_progress, completed, failed or cancelled.
         error: code and message when the job as a whole failed or was cancelled.
+        result: what a job other than an ingest found or did, as JSON; set by the job itself before it ends.
         changed: goes up with every change, so that followers know when to look again.
         on_cancelled: called when the job is cancelled on request before it ran.
     """
@@ -52,16 +53,19 @@ class Job:
     error: tuple[str, str] | None = None
     changed: int = 0
     on_cancelled: Callable[[], object] | None = None
+    result: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, object]:
-        """The public shape: status, counts, errors."""
+        """The public shape: status, counts, errors; `result` only where there is one."""
         status = self.status  # read first: what comes with a final status is final too
         report = self.report
         problems = {
             "skipped": [asdict(problem) for problem in list(report.skipped)],
             "errors": [asdict(problem) for problem in list(report.failed)],
         }
-        return self._shape(status, report, problems)
+        return self._shape(status, report, problems) | (
+            {} if self.result is None else {"result": self.result}
+        )
 
     def as_event(self) -> dict[str, object]:
         """What a follower is told: while the job goes on only the number of its problems, at its end all."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+CLOSING = "owner_closing"
+"""The code of what ended because its process lets go of the data; the next owner can be asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

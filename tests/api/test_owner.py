@@ -21,7 +21,6 @@ import pytest
 from api import owner
 from api.build import Service
 from api.owner import (
-    CLOSING,
     DataError,
     OwnerGoneError,
     SocketServer,
@@ -32,6 +31,7 @@ from api.owner import (
     with_owner,
 )
 from api.settings import Settings
+from ingest.report import CLOSING
 from latewood.client import Client, LatewoodError, UnreachableError
 
 LATEWOOD = [sys.executable, "-m", "api.cli"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ingest.jobs import CLOSING, Job, JobError, Jobs
-from ingest.report import Problem, Report
+from ingest.jobs import Job, JobError, Jobs
+from ingest.report import CLOSING, Problem, Report
 
 
 class BoomError(Exception):
@@ -336,3 +336,21 @@ def test_the_public_shape_names_what_went_wrong(jobs: Jobs) -> None:
     )
     assert not {"skipped", "failed"} & set(state["counts"])
     assert (state["id"], state["collection"], state["source"]) == (job.id, "default", "file:///folder/")
+
+
+def test_a_job_with_a_result_of_its_own_shows_it_and_others_have_none(jobs: Jobs) -> None:
+    def run(job: Job, progress: Any, stop: Any) -> Report:
+        job.result = {"missing": []}
+        return Report()
+
+    assert ended(jobs, submit(jobs, run))["result"] == {"missing": []}
+    assert "result" not in ended(jobs, submit(jobs, done))
+
+
+def test_what_a_failed_job_found_before_it_failed_is_shown(jobs: Jobs) -> None:
+    def run(job: Job, progress: Any, stop: Any) -> Report:
+        job.result = {"missing": [1]}
+        raise BoomError("disk on fire")
+
+    state = ended(jobs, submit(jobs, run))
+    assert (state["status"], state["result"]) == ("failed", {"missing": [1]})
