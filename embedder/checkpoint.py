@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from embedder.models import JINA_V3, MINILM, describe
-from embedder.types import CheckpointError, ModelDescription, ModelNotFoundError
+from embedder.models import JINA_V3, KNOWN_MODELS, MINILM
+from embedder.sources import LOCAL, USE_NATIVE_JINA, Source, locate, weight_files
+from embedder.types import CheckpointError, ModelDescription, Task
 
 if TYPE_CHECKING:
     import torch
 
-WEIGHTS = "model.safetensors"
-ORIGINAL_JINA = "jinaai/jina-embeddings-v3"
-USE_NATIVE_JINA = (
-    f"it is the original remote-code repository, which transformers 5 would load with random layers: "
-    f"use {JINA_V3.name}, the same weights in transformers' own layout"
-)
+# What torch raises for a pickled file (read without running anything in it) that is cut short or foreign.
+_UNPICKLING = (UnpicklingError, EOFError, RuntimeError)
+# What a folder that says nothing else may take; its own positions cut it down.
+_MOST_TOKENS = 1_000_000
+# Families whose first position is the padding token's number plus one.
+_OFFSET_POSITIONS = frozenset({"xlm-roberta", "roberta", "camembert", "xlm-roberta-xl"})
+_POOLING_MODES = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_lasttoken": "last",
+}
+_PROMPT_NAMES = {
+    Task.QUERY: ("query", "retrieval.query"),
+    Task.PASSAGE: ("passage", "document", "retrieval.passage"),
+    Task.SEPARATION: ("clustering", "separation"),
+    Task.CLASSIFICATION: ("classification",),
+    Task.TEXT_MATCHING: ("sts", "text-matching"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,8 @@ class Checkpoint:
     Attributes:
         description: as known by name, cut down to what the folder's configuration allows.
         folder: holds config.json, tokenizer.json, model.safetensors and the adapters' folders.
+        family: transformers' name of the architecture, `model_type`.
+        weights: the file of the base weights, the first where there are several.
         checksum: sha256 of the weights, hexadecimal.
         hidden_size: length of a token state.
         pad_token: id to pad with.
@@ -39,41 +54,26 @@ class Checkpoint:
 
     description: ModelDescription
     folder: Path
+    family: str
+    weights: Path
     checksum: str
     hidden_size: int
     pad_token: int
 
 
-def find_checkpoint(model: str) -> Checkpoint:
-    """Find a model's files: a folder, an installed carrier package, or the local hub cache. Never a download.
+def find_checkpoint(model: str, source: Source = LOCAL) -> Checkpoint:
+    """Find a model's files: a folder, a carrier package, the local hub cache, and the hub only when asked.
 
     Args:
-        model: a known name, or the path of a folder.
+        model: a name, or the path of a folder.
+        source: models described in the settings, and whether missing weights may be fetched.
 
     Raises:
         ModelNotFoundError: the name is unknown, or its weights are not on this machine.
         CheckpointError: what was found is not the model it should be.
     """
-    if model.rstrip("/") == ORIGINAL_JINA:
-        raise CheckpointError(f"{model} cannot be used: {USE_NATIVE_JINA}")
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return _inspect(folder, known=None)
-    description = describe(model)
-    if description.package is not None:
-        carried = _in_package(description.package)
-        if carried is not None:
-            return _inspect(carried, known=description)
-    cached = _in_hub_cache(description)
-    if cached is not None:
-        return _inspect(cached, known=description)
-    carrier = f"install the package {description.package}, or " if description.package else ""
-    adapters = ", adapter folders" if description.adapters else ""
-    raise ModelNotFoundError(
-        f"no weights of {description.name} on this machine: {carrier}give the path of a folder with its "
-        f"files (config.json, tokenizer.json, {WEIGHTS}{adapters}), or "
-        f"fetch it into the hub cache with: hf download {description.name} (licence: {description.licence})"
-    )
+    folder, known = locate(model, source)
+    return _inspect(folder, known)
 
 
 def sha256(path: Path) -> str:
@@ -103,17 +103,18 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: str) -> torch
                 ignore_mismatched_sizes=True,
                 **options,
             )
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, *_UNPICKLING) as error:
         raise CheckpointError(
-            f"{checkpoint.folder / WEIGHTS} cannot be read ({error}): copy it again from "
-            f"{checkpoint.description.name}"
+            f"{checkpoint.weights} cannot be read ({error}): copy it again from {checkpoint.description.name}"
         ) from error
-    wrong = sorted(report["missing_keys"]) + sorted(str(entry[0]) for entry in report["mismatched_keys"])
-    # An unused tensor is as bad a sign as a missing one: another model's file. Poolers are never used.
+    # Poolers are never used: one that a family brings and a file lacks is no sign of anything.
+    wrong = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    wrong += sorted(str(entry[0]) for entry in report["mismatched_keys"])
+    # An unused tensor is as bad a sign as a missing one: another model's file.
     wrong += sorted(key for key in report["unexpected_keys"] if not key.startswith("pooler."))
     if wrong:
         raise CheckpointError(
-            f"{checkpoint.folder / WEIGHTS} does not fit {type(model).__name__}: {len(wrong)} tensors are "
+            f"{checkpoint.weights} does not fit {type(model).__name__}: {len(wrong)} tensors are "
             f"missing, left over or of another shape (first: {wrong[0]}). Copy the file again from "
             f"{checkpoint.description.name}"
         )
@@ -138,84 +139,139 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def _native_class(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
-    # The model's own module, not AutoModel: that imports half of transformers first.
-    if checkpoint.description.adapters:
+    # The model's own module where it is known, not AutoModel: that imports half of transformers first.
+    if checkpoint.family == "jina_embeddings_v3":
         from transformers.models.jina_embeddings_v3.modeling_jina_embeddings_v3 import JinaEmbeddingsV3Model
 
         # The adapters touch the pooler, so it is loaded, though never run.
         return JinaEmbeddingsV3Model, {}
-    from transformers.models.bert.modeling_bert import BertModel
+    if checkpoint.family == "bert":
+        from transformers.models.bert.modeling_bert import BertModel
 
-    return BertModel, {"add_pooling_layer": False}
+        return BertModel, {"add_pooling_layer": False}
+    if checkpoint.family == "xlm-roberta":
+        from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaModel
 
+        return XLMRobertaModel, {"add_pooling_layer": False}
+    from transformers import AutoModel
 
-def _in_package(package: str) -> Path | None:
-    # Found without importing it: the package is a mere carrier of files.
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    folder = Path(spec.submodule_search_locations[0]) / "model"
-    return folder if folder.is_dir() else None
-
-
-def _in_hub_cache(description: ModelDescription) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    weights = try_to_load_from_cache(description.name, WEIGHTS, revision=description.revision)
-    return Path(weights).parent if isinstance(weights, str) else None
+    return AutoModel, {}
 
 
 def _inspect(folder: Path, known: ModelDescription | None) -> Checkpoint:
     config = _read_json(folder / "config.json")
     if "auto_map" in config or "lora_adaptations" in config:
         raise CheckpointError(f"{folder} cannot be used: {USE_NATIVE_JINA}")
-    if not (folder / WEIGHTS).is_file():
-        raise CheckpointError(
-            f"{folder / WEIGHTS} is missing: copy it from the model's repository into that folder"
-        )
-    checksum = sha256(folder / WEIGHTS)
-    described = _described(folder, config, checksum) if known is None else known
+    family = str(config.get("model_type"))
+    files = weight_files(folder)
+    checksum = _checksum(files)
+    described = _described(folder, family, checksum) if known is None else known
     if described.checksum is not None and checksum != described.checksum:
+        again = f"Install {described.package} again, or give" if described.package else "Give"
         raise CheckpointError(
-            f"{folder / WEIGHTS} is not {described.name}: its sha256 is {checksum}, expected "
-            f"{described.checksum}. Install {described.package} again, or give a folder with the right file"
+            f"{files[0]} is not {described.name}: its sha256 is {checksum}, expected "
+            f"{described.checksum}. {again} a folder with the right file"
         )
-    hidden = int(config["hidden_size"])
+    if described.adapters and family != "jina_embeddings_v3":
+        raise CheckpointError(
+            f"{folder} holds a model of type {family!r}, not {described.name}: give a folder with its files"
+        )
+    try:
+        hidden, pad = int(config["hidden_size"]), int(config.get("pad_token_id") or 0)
+        positions = int(config["max_position_embeddings"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / 'config.json'} does not describe a text encoder (model type {family!r}): {error!r}; "
+            "use an encoder whose configuration has the numbers hidden_size and max_position_embeddings"
+        ) from error
+    positions -= pad + 1 if family in _OFFSET_POSITIONS else 0
     dimensions = (hidden, *(size for size in described.dimensions if size < hidden))
-    positions = min(described.max_tokens, int(config["max_position_embeddings"]))
-    description = replace(described, dimensions=dimensions, max_tokens=positions)
-    return Checkpoint(description, folder, checksum, hidden, int(config.get("pad_token_id") or 0))
+    description = replace(described, dimensions=dimensions, max_tokens=min(described.max_tokens, positions))
+    return Checkpoint(description, folder, family, files[0], checksum, hidden, pad)
 
 
-def _described(folder: Path, config: Mapping[str, Any], checksum: str) -> ModelDescription:
-    kind = config.get("model_type")
-    if kind == "jina_embeddings_v3":
+def _checksum(files: list[Path]) -> str:
+    """Of the one file, or over the checksums of all parts."""
+    if len(files) == 1:
+        return sha256(files[0])
+    return hashlib.sha256("".join(f"{file.name} {sha256(file)}\n" for file in files).encode()).hexdigest()
+
+
+def _described(folder: Path, family: str, checksum: str) -> ModelDescription:
+    """What a folder that was given by its path says of itself, in sentence-transformers' files."""
+    if family == "jina_embeddings_v3":
         return JINA_V3
-    if kind != "bert":
-        raise CheckpointError(
-            f"{folder} holds a model of type {kind!r}; known layouts are jina_embeddings_v3 ({JINA_V3.name}) "
-            f"and bert with mean pooling ({MINILM.name})"
-        )
-    if checksum == MINILM.checksum:
-        return MINILM
-    pooling = folder / "1_Pooling" / "config.json"
-    if not _read_json(pooling).get("pooling_mode_mean_tokens"):
-        raise CheckpointError(f"{pooling} does not ask for mean pooling, the only kind supported for bert")
-    name = folder.resolve().name
-    return replace(
-        MINILM, name=name, licence="unknown", languages="unknown", package=None, checksum=None, dimensions=()
+    for model in KNOWN_MODELS.values():
+        if checksum == model.checksum:
+            return model
+    _require_plain(folder)
+    return ModelDescription(
+        name=folder.resolve().name,
+        revision="",
+        pooling=_pooling(folder),
+        max_tokens=_MOST_TOKENS,
+        dimensions=(),
+        licence="unknown",
+        languages="unknown",
+        context=MINILM.context,
+        prompts=_prompts(folder),
     )
 
 
+def _require_plain(folder: Path) -> None:
+    """Refuse a model whose vectors need more than pooling and normalising."""
+    path = folder / "modules.json"
+    if not path.is_file():
+        return
+    modules = _read(path)
+    kinds = [str(module.get("type", "")).rpartition(".")[2] for module in modules if isinstance(module, dict)]
+    odd = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
+    if odd:
+        raise CheckpointError(
+            f"{path} asks for {', '.join(odd)} after the encoder; only pooling and normalising are supported"
+        )
+
+
+def _pooling(folder: Path) -> str:
+    path = folder / "1_Pooling" / "config.json"
+    config = _read_json(path)
+    asked = [mode for key, mode in _POOLING_MODES.items() if config.get(key)]
+    others = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
+    if len(asked) != 1 or len(others) != 1:
+        raise CheckpointError(
+            f"{path} asks for {others or 'no pooling'}; one of {', '.join(_POOLING_MODES)} is supported"
+        )
+    return asked[0]
+
+
+def _prompts(folder: Path) -> dict[Task, str]:
+    path = folder / "config_sentence_transformers.json"
+    if not path.is_file():
+        return {}
+    given = _read_json(path).get("prompts") or {}
+    if not isinstance(given, dict):
+        raise CheckpointError(f"{path} holds prompts that are no object: copy it again")
+    found = {}
+    for task, names in _PROMPT_NAMES.items():
+        prompt = next((given[name] for name in names if isinstance(given.get(name), str)), "")
+        if prompt:
+            found[task] = prompt
+    return found
+
+
 def _read_json(path: Path) -> Mapping[str, Any]:
+    content = _read(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} does not hold a JSON object: copy it again")
+    return content
+
+
+def _read(path: Path) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
             f"{path} is missing: copy it from the model's repository into that folder"
         ) from None
     except ValueError as error:
         raise CheckpointError(f"{path} is not JSON ({error}): copy it again") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} does not hold a JSON object: copy it again")
-    return content

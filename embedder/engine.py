@@ -16,6 +16,7 @@ from embedder.checkpoint import Checkpoint, find_checkpoint
 from embedder.owner import Job, Owner, never
 from embedder.pooling import blend, means
 from embedder.rows import Frame, Row
+from embedder.sources import LOCAL, Source
 from embedder.tokenizer import TextTokenizer, Tokens
 from embedder.types import Floats, InputError, ModelDescription, Offsets, SpannedText, Task
 from embedder.windows import token_spans
@@ -28,22 +29,24 @@ def load_embedder(
     dtype: str = "auto",
     context: float | None = None,
     window: int | None = None,
+    source: Source = LOCAL,
 ) -> LocalEmbedder:
     """Load a model and start the thread that owns it.
 
     Args:
-        model: a name from `embedder.models`, or the path of a folder in one of their layouts.
+        model: a name from `embedder.models` or `source`, or the path of a folder.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         dtype: `auto`, `float32` or `bfloat16`.
         context: 0 (each chunk alone) to 1 (late chunking); the model's own default when None.
         window: tokens that attend to each other at most; all the model's positions when None.
+        source: models described in the settings, and whether missing weights may be fetched.
 
     Raises:
         ModelNotFoundError: no such model, or its weights are not on this machine.
         CheckpointError: the files are not what they claim to be.
         InputError: device, dtype, context or window is out of range.
     """
-    checkpoint = find_checkpoint(model)
+    checkpoint = find_checkpoint(model, source)
     description = checkpoint.description
     dial = description.context if context is None else context
     if not 0 <= dial <= 1:
@@ -63,6 +66,7 @@ def load_embedder(
 class _Request:
     """Rows and the tokens that go into each slot, while a request is put together."""
 
+    pooling: str
     rows: list[Row] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
 
@@ -76,17 +80,18 @@ class _Request:
     def add_whole(self, frame: Frame, ids: NDArray[np.int32]) -> int:
         """Ask for one text by itself, pooled as the model was trained; returns its slot."""
         slot = len(self.counts)
-        self.rows.extend(frame.whole(ids, slot))
-        self.counts.append(len(frame.before) + len(ids) + len(frame.after))
+        rows, states = frame.whole(ids, slot, self.pooling)
+        self.rows.extend(rows)
+        self.counts.append(states)
         return slot
 
     def add_both(self, frame: Frame, ids: NDArray[np.int32]) -> tuple[int, int]:
         """Ask, in the same passes, for a text by itself and for its content; returns both slots."""
         slot = len(self.counts)
-        by_itself, content = frame.whole(ids, slot), frame.rows(ids, _all(ids), slot + 1)
-        for one, other in zip(by_itself, content, strict=True):
+        by_itself, states = frame.whole(ids, slot, self.pooling)
+        for one, other in zip(by_itself, frame.rows(ids, _all(ids), slot + 1), strict=True):
             self.rows.append(Row(one.ids, np.concatenate([one.pieces, other.pieces])))
-        self.counts += [len(frame.before) + len(ids) + len(frame.after), len(ids)]
+        self.counts += [states, len(ids)]
         return slot, slot + 1
 
 
@@ -187,7 +192,7 @@ class LocalEmbedder:
         frame = self._frames.get(task)
         if frame is None:
             raise InputError(f"unknown task {task!r}: use one of {', '.join(self._frames)}")
-        request = _Request()
+        request = _Request(self.description.pooling)
         for number, tokens in enumerate(self._tokenizer.encode_all(texts)):
             if not len(tokens):
                 raise InputError(
@@ -206,7 +211,7 @@ class LocalEmbedder:
     ) -> list[tuple[Floats, Floats]]:
         """Each document's chunks by themselves and within the whole; equal where the dial needs but one."""
         tokens = self._tokenizer.encode_all([document.text for document in documents])
-        request = _Request()
+        request = _Request(self.description.pooling)
         slots = [
             self._ask_for(request, self._spans_of(number, document, of_text), document, of_text, context)
             for number, (document, of_text) in enumerate(zip(documents, tokens, strict=True))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from embedder.types import ModelDescription, ModelNotFoundError, Task
 
 MINILM = ModelDescription(
     name="sentence-transformers/all-MiniLM-L6-v2",
-    revision="main",
+    revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
     pooling="mean",
     max_tokens=512,
     dimensions=(384,),
@@ -22,7 +23,7 @@ MINILM = ModelDescription(
 
 JINA_V3 = ModelDescription(
     name="jinaai/jina-embeddings-v3-hf",
-    revision="main",
+    revision="d18862d9a48706220815554fac3ebb4dfa46fc28",
     pooling="mean",
     max_tokens=8192,
     dimensions=(1024, 768, 512, 256, 128, 64, 32),
@@ -46,19 +47,74 @@ JINA_V3 = ModelDescription(
     ),
 )
 
-KNOWN_MODELS = MappingProxyType({model.name: model for model in (MINILM, JINA_V3)})
+# The E5 models ask for "query: " on both sides of a symmetric task (arXiv 2402.05672).
+E5_SMALL = ModelDescription(
+    name="intfloat/multilingual-e5-small",
+    revision="fd1525a9fd15316a2d503bf26ab031a61d056e98",
+    pooling="mean",
+    max_tokens=512,
+    dimensions=(384,),
+    licence="MIT",
+    languages="multilingual (94 languages)",
+    # As for the other mean-pooled model with a short window; not measured on this one's own weights.
+    context=0.5,
+    prompts=MappingProxyType(
+        {task: "passage: " if task is Task.PASSAGE else "query: " for task in Task},
+    ),
+)
+
+E5_LARGE_INSTRUCT = ModelDescription(
+    name="intfloat/multilingual-e5-large-instruct",
+    revision="baa7be480a7de1539afce709c8f13f833a510e0a",
+    pooling="mean",
+    max_tokens=512,
+    dimensions=(1024,),
+    licence="MIT",
+    languages="multilingual (94 languages)",
+    context=0.5,
+    prompts=MappingProxyType(
+        {
+            Task.QUERY: "Instruct: Given a web search query, retrieve relevant passages that answer the query"
+            "\nQuery: ",
+            Task.SEPARATION: "Instruct: Identify the topic or theme of the given text\nQuery: ",
+            Task.CLASSIFICATION: "Instruct: Classify the given text by its topic\nQuery: ",
+            Task.TEXT_MATCHING: "Instruct: Retrieve semantically similar text\nQuery: ",
+        }
+    ),
+)
+
+BGE_M3 = ModelDescription(
+    name="BAAI/bge-m3",
+    revision="5617a9f61b028005a4858fdac845db406aefb181",
+    pooling="cls",
+    max_tokens=8192,
+    dimensions=(1024,),
+    licence="MIT",
+    languages="multilingual (100+ languages)",
+    # Trained to speak through its first token, so each chunk by itself until judgements say otherwise.
+    context=0.0,
+)
+
+KNOWN_MODELS = MappingProxyType(
+    {model.name: model for model in (MINILM, JINA_V3, E5_SMALL, E5_LARGE_INSTRUCT, BGE_M3)}
+)
 
 
-def describe(name: str) -> ModelDescription:
+def describe(name: str, more: Mapping[str, ModelDescription] = MappingProxyType({})) -> ModelDescription:
     """Look a model up by the name the user types.
+
+    Args:
+        name: a hub name, or what the settings call a model of their own.
+        more: models described in the settings, by name; they stand above those known here.
 
     Raises:
         ModelNotFoundError: the name is not known; the message lists those that are.
     """
-    model = KNOWN_MODELS.get(name)
+    model = more.get(name) or KNOWN_MODELS.get(name)
     if model is None:
-        known = ", ".join(KNOWN_MODELS)
+        known = ", ".join([*more, *KNOWN_MODELS])
         raise ModelNotFoundError(
-            f"unknown model {name!r}: use one of {known}, or the path of a folder that holds a model"
+            f"unknown model {name!r}: use one of {known}, or the path of a folder that holds a model, or "
+            "describe it in latewood.toml under [[models]]"
         )
     return model

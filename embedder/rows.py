@@ -72,14 +72,23 @@ class Frame:
                 rows.append(Row(np.concatenate([self.before, content, self.after]), pieces + shift))
         return rows
 
-    def whole(self, ids: NDArray[np.int32], slot: int) -> list[Row]:
+    def whole(self, ids: NDArray[np.int32], slot: int, pooling: str) -> tuple[list[Row], int]:
         """Rows that sum one text as encoders are trained to pool it: special tokens and prompt included.
 
         Args:
             ids: (n,) int32 content tokens, at least one.
-            slot: where `n + len(before) + len(after)` states are summed.
+            slot: where the states are summed.
+            pooling: `mean` of all tokens; `cls`, the first, or `last`, the last one of each window.
+
+        Returns:
+            The rows, and how many states they sum.
         """
         rows = self.rows(ids, np.array([[0, len(ids)]], dtype=np.int64), slot)
-        rows[0].pieces[0, 0] = 0
-        rows[-1].pieces[-1, 1] = len(rows[-1].ids)
-        return rows
+        if pooling == "mean":
+            rows[0].pieces[0, 0] = 0
+            rows[-1].pieces[-1, 1] = len(rows[-1].ids)
+            return rows, len(self.before) + len(ids) + len(self.after)
+        for row in rows:
+            at = 0 if pooling == "cls" else len(row.ids) - 1
+            row.pieces[0, :2] = at, at + 1
+        return rows, len(rows)

@@ -123,20 +123,29 @@ class Vectors:
         return len(self.dense)
 
 
+POOLINGS = ("mean", "cls", "last")
+
+
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
     """Everything that must be known about an encoder to use it rightly.
 
     Attributes:
         name: the hub name, also what the user types in `MODEL`.
-        pooling: `mean`, `cls` or `last`.
-        prompts: text put before the input, per task; a task that is absent has no prompt.
+        revision: the hub's commit (or branch) that is meant.
+        pooling: how a text by itself becomes a vector: `mean` of all its tokens, `cls` (the first one) or
+            `last`. Late chunking pools the mean of a chunk's content tokens whatever this says.
         max_tokens: positions of the model, special tokens included.
         dimensions: the Matryoshka sizes it was trained for, largest first.
         context: the default of the late-chunking dial, 0 (each chunk alone) to 1 (late chunking).
+        prompts: text put before the input, per task; a task that is absent has no prompt.
         adapters: folder of the LoRA adapter per task; empty when the model has none.
         package: an installed package that carries the weights, if there is one.
         checksum: sha256 of the weights in that package.
+        folder: where the files lie, for a model that is described in the settings; None: looked for by name.
+
+    Raises:
+        InputError: a value that no encoder can have.
     """
 
     name: str
@@ -151,6 +160,23 @@ class ModelDescription:
     adapters: Mapping[Task, str] = field(default_factory=dict)
     package: str | None = None
     checksum: str | None = None
+    folder: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.pooling not in POOLINGS:
+            raise InputError(
+                f"pooling {self.pooling!r} of {self.name} is unknown; use one of {', '.join(POOLINGS)}"
+            )
+        if self.max_tokens < 1 or any(size < 1 for size in self.dimensions):
+            raise InputError(
+                f"{self.name} has max_tokens {self.max_tokens} and dimensions {self.dimensions}; "
+                "they must be at least 1"
+            )
+        if not 0 <= self.context <= 1:
+            raise InputError(
+                f"context {self.context} of {self.name} is not between 0 (each chunk alone) and 1 "
+                "(late chunking)"
+            )
 
 
 class Embedder(Protocol):

