@@ -41,6 +41,7 @@ _CODE = (
     "embedder.windows",
     "ingest.boundaries",
     "ingest.chunking",
+    "ingest.sections",
 )
 
 Progress = Callable[[str, int, int], None]

@@ -2,29 +2,27 @@
 
 From where the last chunk ended, the furthest place that keeps the token limit is found; among the boundaries
 from a quarter of the limit up to there the strongest is taken, the latest among equals. Very long texts are
-worked on in sections of a million characters, so that memory stays flat.
+worked on in sections of a million characters, so that memory stays flat; tokens are always those of the whole
+text, because a model counts them so: a section by itself may be divided into others.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from embedder.types import Offsets
-from ingest.boundaries import Boundaries, Strength, elements_within, find_boundaries, heading_strength
+from ingest.boundaries import Boundaries, Strength, elements_within, find_boundaries
+from ingest.sections import TokenOffsets, Tokens, sections
 from ingest.types import Document, Element, ElementKind, ParseError
 from search.types import Chunk
 
-SECTION = 1_000_000  # characters tokenised at a time
 SMALLEST_LIMIT = 8
 CHARACTERS_PER_TOKEN = 32  # an unbroken run of letters may be one token; a chunk of many such is cut earlier
 LONGEST_CONTEXT_PART = 1000  # characters of a title, heading or table header repeated in the context
-
-TokenOffsets = Callable[[str], Offsets]
 
 
 def tile(document: Document, *, version: str, token_offsets: TokenOffsets, max_tokens: int) -> list[Chunk]:
@@ -48,9 +46,10 @@ def tile(document: Document, *, version: str, token_offsets: TokenOffsets, max_t
         raise ValueError(
             f"max_tokens is {max_tokens}; below {SMALLEST_LIMIT} a single character may not fit: raise it"
         )
+    tokens = Tokens.of(document.text, token_offsets)
     starts: list[int] = []
-    for start, end in _sections(document):
-        section = _Section.read(document, start, end, token_offsets)
+    for start, end in sections(document, tokens):
+        section = _Section.read(document, start, end, tokens)
         if section.boundaries.total:
             starts += [start + cut for cut in _walk(section, token_offsets, max_tokens)]
     if not starts:
@@ -63,39 +62,6 @@ def tile(document: Document, *, version: str, token_offsets: TokenOffsets, max_t
     return chunks_at(document, version, [*starts, len(document.text)])
 
 
-# --- sections -----------------------------------------------------------------------------------------------
-
-
-def _sections(document: Document) -> Iterator[tuple[int, int]]:
-    """Tile the text with stretches of at most SECTION characters that end where a chunk would end anyway."""
-    start, length = 0, len(document.text)
-    while length - start > SECTION:
-        cut = _section_end(document, start + SECTION // 2, start + SECTION)
-        yield start, cut
-        start = cut
-    yield start, length
-
-
-def _section_end(document: Document, low: int, high: int) -> int:
-    text, elements = document.text, document.elements
-    first = bisect_left(elements, low, key=lambda element: element.start)
-    last = bisect_right(elements, high, key=lambda element: element.start)
-    candidates = [
-        (heading_strength(element), element.start)
-        for before, element in zip(
-            elements[max(first - 1, 0) : last], elements[max(first, 1) : last], strict=False
-        )
-        if before.kind is not ElementKind.TITLE and text[element.start - 1].isspace()
-    ]
-    if candidates:
-        return max(candidates)[1]
-    for mark in ("\n", "。", " "):
-        found = text.rfind(mark, low, high)
-        if found >= 0:
-            return found + 1
-    return high
-
-
 @dataclass(frozen=True, slots=True)
 class _Section:
     """A stretch of a document and where it may be cut, in indices of its own."""
@@ -104,10 +70,10 @@ class _Section:
     boundaries: Boundaries
 
     @classmethod
-    def read(cls, document: Document, start: int, end: int, token_offsets: TokenOffsets) -> _Section:
+    def read(cls, document: Document, start: int, end: int, tokens: Tokens) -> _Section:
         text = document.text[start:end]
         elements = elements_within(document.elements, start, end)
-        return cls(text, find_boundaries(text, elements, token_offsets(text)))
+        return cls(text, find_boundaries(text, elements, tokens.within(start, end)))
 
 
 # --- the walk -----------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from ingest.chunking import LONGEST_CONTEXT_PART, SECTION, tile
+from ingest.chunking import LONGEST_CONTEXT_PART, tile
+from ingest.sections import SECTION
 from ingest.types import Document, Element, ElementKind, ParseError
 from search.types import Chunk
 
@@ -363,17 +364,10 @@ def test_pages_are_those_of_the_elements_a_chunk_overlaps() -> None:
 
 
 def test_a_text_of_several_sections_is_tiled_like_a_short_one() -> None:
-    sizes: list[int] = []
-
-    def counted(text: str) -> np.ndarray:
-        sizes.append(len(text))
-        return word_offsets(text)
-
     sentence = "The late wood is dense and dark. "
     made = document(sentence * (2 * SECTION // len(sentence)) + "\n" + " " * SECTION + "The end.")
-    chunks = tile(made, version=VERSION, token_offsets=counted, max_tokens=256)
+    chunks = cut(made, 256)
     assert "".join(chunk.text for chunk in chunks) == made.text
-    assert max(sizes) <= SECTION
     whole = {chunk.text for chunk in chunks[:-3]}
     assert all(text.startswith("The late") and text.endswith("dark. ") for text in whole)
     assert chunks[-1].text == "The end."
