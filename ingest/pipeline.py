@@ -6,22 +6,25 @@ Document -> tile into chunks -> embed the whole document -> announce (manifest.p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
+from threading import Event
+from typing import TypeVar
 
-from embedder.types import Embedder, Offsets, Span, SpannedText, StoppedError, Vectors
+from embedder.types import Embedder, StoppedError, Vectors
 from ingest import commit
-from ingest.chunking import tile
+from ingest.preparing import Prepared, batches, prepare
+from ingest.stages import ahead
+from ingest.twins import Reuse, Twins, Wanted
 from ingest.types import Document, ParseError
 from search.analyzer import Analyzer
 from search.stores.base import Store
 from search.types import Chunk, DocumentInfo, FileStamp, Passage
 
-BATCH_CHARACTERS = 200_000
-BATCH_DOCUMENTS = 32
 WRITE_CHUNKS = 1024
-_UNVERSIONED = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,19 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tiled:
-    document: Document
-    chunks: tuple[Chunk, ...]
-    tokens: int
+class _Embedded:
+    """A prepared document whose vectors are made."""
+
+    prepared: Prepared
+    vectors: Vectors
+
+    @property
+    def document(self) -> Document:
+        return self.prepared.document
+
+
+Given = TypeVar("Given", Prepared, _Embedded)
+Made = TypeVar("Made")
 
 
 def utc(seconds: float | None = None) -> str:
@@ -91,118 +103,147 @@ def _when(stamp: FileStamp | None) -> str:
 
 
 def ingest(
-    index: Index, documents: Iterable[Document], stop: Callable[[], bool] = lambda: False
+    index: Index,
+    documents: Iterable[Document],
+    stop: Callable[[], bool] = lambda: False,
+    twins: Twins | None = None,
 ) -> Iterator[Outcome]:
     """Take documents into the index, in batches; one outcome for each, in order.
 
-    Closing the iterator, or `stop` returning True, ends the walk between two batches: what was committed
-    stays, nothing is half there.
+    Three batches are under way at a time: one is read and tiled in the caller's thread, one embedded and one
+    written in threads of their own, and at most one waits before each of these; so an outcome comes a few
+    batches after its document was taken, and memory does not grow with their number.
+
+    `stop` returning True ends the walk: what is embedded is still written, and its outcomes are given.
+    Closing the iterator ends it as well, after the batch that is being written. Either way what was committed
+    stays and nothing is half there. An error of `documents` or of the store is raised after the outcomes of
+    the batches before it.
+
+    Args:
+        index: where to.
+        documents: advanced in the caller's thread only.
+        stop: asked now and then, in any thread.
+        twins: live documents to copy dense rows from; those committed here are added.
     """
-    for batch in _batches(documents):
-        if stop():
-            return
+    walk = _Walk(index, stop, twins)
+    embedded = ahead(walk.prepared(documents), walk.embedded, "ingest-embed")
+    with closing(ahead(_until_none(embedded), walk.written, "ingest-write")) as outcomes:
         try:
-            yield from _take(index, batch, stop)
+            for batch in outcomes:
+                yield from batch
+        finally:
+            walk.halt()
+
+
+class _Walk:
+    """The stages of one ingest. A document that cannot be indexed becomes its outcome where it fails."""
+
+    def __init__(self, index: Index, stop: Callable[[], bool], twins: Twins | None) -> None:
+        self._index = index
+        self._stop = stop
+        self._twins = twins
+        self._halted = Event()
+
+    def halt(self) -> None:
+        """Nobody waits any more: end what is being embedded."""
+        self._halted.set()
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        return self._index.embedder()
+
+    @cached_property
+    def _recorded(self) -> Mapping[str, str]:
+        return {**self._embedder.recorded, "chunk_tokens": str(self._index.chunk_tokens)}
+
+    @cached_property
+    def _reuse(self) -> Reuse:
+        return Reuse(self._index.store, self._twins, self._recorded)
+
+    def prepared(self, documents: Iterable[Document]) -> Generator[list[Prepared | Outcome]]:
+        """First stage: batches of tiled documents."""
+        for batch in batches(documents):
+            if self._stop():
+                return
+            yield [self._prepare(document) for document in batch]
+
+    def embedded(self, batch: Sequence[Prepared | Outcome]) -> list[_Embedded | Outcome] | None:
+        """Second stage: the batch with its vectors; None once the walk was stopped."""
+        try:
+            return _each_or_all(batch, self._embed)
         except StoppedError:
-            return
+            return None
 
+    def written(self, batch: Sequence[_Embedded | Outcome]) -> list[Outcome]:
+        """Third stage: what became of each document of the batch, in its order."""
+        outcomes = _each_or_all(batch, self._write)
+        if self._twins is not None:
+            for outcome in outcomes:
+                if outcome.error is None:
+                    self._twins.add(outcome.document.content_hash, outcome.document.id)
+        return outcomes
 
-def _take(index: Index, batch: Sequence[Document], stop: Callable[[], bool]) -> list[Outcome]:
-    """Take one batch in. A document that cannot be indexed fails alone; the others are taken without it."""
-    embedder = index.embedder()
-    try:
-        tiled, failed = _tile_all(batch, embedder, index.chunk_tokens)
-        if not tiled:
-            return failed
-        return failed + _write(index, tiled, _embed(index, embedder, tiled, stop), embedder.recorded)
-    except ValueError as error:
-        if len(batch) > 1:
-            return [outcome for document in batch for outcome in _take(index, [document], stop)]
-        return [Outcome(batch[0], error=ParseError("cannot_be_indexed", str(error)))]
-
-
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Group documents so that short ones share forward passes and a long one goes alone."""
-    batch: list[Document] = []
-    characters = 0
-    for document in documents:
-        if batch and (characters + len(document.text) > BATCH_CHARACTERS or len(batch) >= BATCH_DOCUMENTS):
-            yield batch
-            batch, characters = [], 0
-        batch.append(document)
-        characters += len(document.text)
-    if batch:
-        yield batch
-
-
-def _tile_all(
-    batch: Sequence[Document], embedder: Embedder, max_tokens: int
-) -> tuple[list[_Tiled], list[Outcome]]:
-    tiled: list[_Tiled] = []
-    failed: list[Outcome] = []
-    for document in batch:
-        counted = _Counted(embedder.token_offsets)
+    def _prepare(self, document: Document) -> Prepared | Outcome:
+        index = self._index
         try:
-            chunks = tile(document, version=_UNVERSIONED, token_offsets=counted, max_tokens=max_tokens)
+            return prepare(document, self._embedder.token_offsets, index.analyzer, index.chunk_tokens)
         except ParseError as error:
-            failed.append(Outcome(document, error=error))
-        else:
-            tiled.append(_Tiled(document, tuple(chunks), counted.tokens(chunks)))
-    return tiled, failed
+            return Outcome(document, error=error)
+        except ValueError as error:
+            return Outcome(document, error=ParseError("cannot_be_indexed", str(error)))
+
+    def _embed(self, batch: Sequence[Prepared]) -> list[_Embedded]:
+        wanted = [Wanted(one.document.content_hash, one.document.text, one.chunks) for one in batch]
+        dense = self._reuse.rows(self._embedder, wanted, lambda: self._halted.is_set() or self._stop())
+        return [_Embedded(one, Vectors(rows, one.sparse)) for one, rows in zip(batch, dense, strict=True)]
+
+    def _write(self, batch: Sequence[_Embedded]) -> list[Outcome]:
+        return _write(self._index.store, batch, self._recorded)
 
 
-class _Counted:
-    """Pass token offsets through, remembering how many tokens each text had (tiling asks for every chunk)."""
-
-    def __init__(self, token_offsets: Callable[[str], Offsets]) -> None:
-        self._token_offsets = token_offsets
-        self._counts: dict[str, int] = {}
-
-    def __call__(self, text: str) -> Offsets:
-        offsets = self._token_offsets(text)
-        self._counts[text] = len(offsets)
-        return offsets
-
-    def tokens(self, chunks: Sequence[Chunk]) -> int:
-        """Tokens of these chunks together."""
-        texts = (chunk.text for chunk in chunks)
-        return sum(self._counts[text] if text in self._counts else len(self(text)) for text in texts)
+def _until_none(found: Generator[list[_Embedded | Outcome] | None]) -> Generator[list[_Embedded | Outcome]]:
+    with closing(found):
+        for batch in found:
+            if batch is None:
+                return
+            yield batch
 
 
-def _embed(
-    index: Index, embedder: Embedder, tiled: Sequence[_Tiled], stop: Callable[[], bool]
-) -> list[Vectors]:
-    texts = [
-        SpannedText(item.document.text, tuple(Span(chunk.start, chunk.end) for chunk in item.chunks))
-        for item in tiled
-    ]
-    dense = embedder.embed_documents(texts, stop)
-    return [
-        Vectors(
-            rows, tuple(index.analyzer.passage_vector(chunk.text, chunk.context) for chunk in item.chunks)
-        )
-        for item, rows in zip(tiled, dense, strict=True)
-    ]
+def _each_or_all(
+    batch: Sequence[Given | Outcome], work: Callable[[list[Given]], Sequence[Made]]
+) -> list[Made | Outcome]:
+    """Work on all that is no outcome yet; when that fails on what one of them holds, on each by itself."""
+    left = [one for one in batch if not isinstance(one, Outcome)]
+    made: Iterator[Made | Outcome]
+    try:
+        made = iter(work(left) if left else [])
+    except ValueError:
+        made = iter([_alone(one, work) for one in left])
+    return [one if isinstance(one, Outcome) else next(made) for one in batch]
 
 
-def _write(
-    index: Index, tiled: Sequence[_Tiled], vectors: Sequence[Vectors], recorded: Mapping[str, str]
-) -> list[Outcome]:
-    infos = [describe(item.document) for item in tiled]
-    attempts = commit.begin(index.store, infos)
-    how = {**recorded, "chunk_tokens": str(index.chunk_tokens)}
+def _alone(one: Given, work: Callable[[list[Given]], Sequence[Made]]) -> Made | Outcome:
+    try:
+        return work([one])[0]
+    except ValueError as error:
+        return Outcome(one.document, error=ParseError("cannot_be_indexed", str(error)))
+
+
+def _write(store: Store, batch: Sequence[_Embedded], recorded: Mapping[str, str]) -> list[Outcome]:
+    """Announce, write, commit."""
+    infos = [describe(one.document) for one in batch]
+    attempts = commit.begin(store, infos)
     written: list[commit.Written] = []
     try:
-        for item, info, attempt, rows in zip(tiled, infos, attempts, vectors, strict=True):
-            _write_chunks(
-                index.store, [replace(chunk, version=attempt.version) for chunk in item.chunks], info, rows
-            )
-            written.append(commit.Written(attempt, info, item.document, len(item.chunks), how))
+        for one, info, attempt in zip(batch, infos, attempts, strict=True):
+            chunks = [replace(chunk, version=attempt.version) for chunk in one.prepared.chunks]
+            _write_chunks(store, chunks, info, one.vectors)
+            written.append(commit.Written(attempt, info, one.document, len(chunks), recorded))
     except ValueError:  # one of them holds what the store cannot; whatever else fails is left to `recover`
-        commit.abandon(index.store, attempts)
+        commit.abandon(store, attempts)
         raise
-    won = commit.commit(index.store, written)
-    return [_outcome(item, ok) for item, ok in zip(tiled, won, strict=True)]
+    won = commit.commit(store, written)
+    return [_outcome(one.prepared, ok) for one, ok in zip(batch, won, strict=True)]
 
 
 def _write_chunks(store: Store, chunks: Sequence[Chunk], info: DocumentInfo, rows: Vectors) -> None:
@@ -212,7 +253,7 @@ def _write_chunks(store: Store, chunks: Sequence[Chunk], info: DocumentInfo, row
         store.put_chunks(passages, Vectors(rows.dense[start:end], rows.sparse[start:end]))
 
 
-def _outcome(item: _Tiled, won: bool) -> Outcome:
+def _outcome(item: Prepared, won: bool) -> Outcome:
     if won:
         return Outcome(item.document, len(item.chunks), item.tokens)
     message = "another writer replaced this document at the same time and was first; ingest again"

@@ -181,7 +181,7 @@ def test_a_failure_flags_the_document_and_keeps_its_version_live(index: Index) -
 def test_stopping_ends_between_batches_with_everything_before_committed(
     index: Index, monkeypatch: pytest.MonkeyPatch, stop_after: int
 ) -> None:
-    monkeypatch.setattr("ingest.pipeline.BATCH_DOCUMENTS", 1)
+    monkeypatch.setattr("ingest.preparing.BATCH_DOCUMENTS", 1)
     documents = [document(f"Document number {n} speaks of tides.", f"d{n}") for n in range(4)]
     asked = iter(range(10))
     done = list(ingest(index, documents, stop=lambda: next(asked) >= stop_after))

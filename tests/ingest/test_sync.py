@@ -190,7 +190,7 @@ def test_keep_deleted_keeps_what_vanished(index: Index, folder: Path, work: Work
 def test_a_stopped_ingest_goes_on_where_it_was(
     index: Index, embedder: Any, folder: Path, pool: ParserPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.pipeline.BATCH_DOCUMENTS", 1)
+    monkeypatch.setattr("ingest.preparing.BATCH_DOCUMENTS", 1)
     for n in range(20):
         (folder / f"n{n:02}.txt").write_text(f"Note number {n}.")
     seen: list[int] = []

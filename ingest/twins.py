@@ -1,0 +1,144 @@
+"""Dense rows without embedding: a document with the same text, cut at the same places, has the same ones.
+
+Where rows may come from, in this order: another document of the batch, one of a batch that is still being
+written, a live document of the store (its twin). Context and metadata may differ between twins; they are no
+part of a dense vector, and the sparse one is always made anew.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedder.types import Embedder, Floats, Span, SpannedText
+from search.stores.base import Store
+from search.types import Chunk, Manifest
+
+PAGE = 256  # chunks read of a twin at a time
+IN_FLIGHT = 3  # batches that may be embedded and not yet committed: one waits, one is written, one is done
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A tiled document that needs dense rows: `chunks` tile `text`, `content_hash` is of its bytes."""
+
+    content_hash: str
+    text: str
+    chunks: Sequence[Chunk]
+
+    @property
+    def key(self) -> tuple[str, tuple[int, ...]]:
+        """What rows depend on: the text, and where each chunk ends."""
+        return self.text, tuple(chunk.end for chunk in self.chunks)
+
+
+class Twins:
+    """Live documents by the hash of their bytes. A hint: what is found is held against the store.
+
+    Safe to share by threads.
+    """
+
+    def __init__(self, live: Mapping[str, str] | None = None) -> None:
+        """Begin with these: content hash -> id of a live document with that content."""
+        self._ids = dict(live or {})
+
+    @classmethod
+    def of(cls, manifests: Iterable[Manifest]) -> Twins:
+        """The documents of these manifests that answer."""
+        return cls({one.content_hash: one.id for one in manifests if one.live is not None})
+
+    def __len__(self) -> int:
+        """Different contents known."""
+        return len(self._ids)
+
+    def add(self, content_hash: str, document_id: str) -> None:
+        """Note a document that was just committed."""
+        self._ids[content_hash] = document_id
+
+    def rows(
+        self, store: Store, wanted: Sequence[Wanted], recorded: Mapping[str, str]
+    ) -> list[Floats | None]:
+        """For each document (chunks, dimension) float32 rows of its twin; None where there is no true one.
+
+        A twin counts only if it is live with the same bytes, was made as `recorded` says, and its chunks are
+        the same stretches of the same text. One that is replaced or removed meanwhile is none.
+        """
+        ids = [self._ids.get(one.content_hash, "") for one in wanted]
+        known = sorted(set(ids) - {""})
+        manifests = {one.id: one for one in store.get_manifests(known)} if known else {}
+        return [
+            _copied(store, manifests[key], one, recorded) if key in manifests else None
+            for key, one in zip(ids, wanted, strict=True)
+        ]
+
+
+def _copied(store: Store, twin: Manifest, wanted: Wanted, recorded: Mapping[str, str]) -> Floats | None:
+    """The twin's rows, if all that they depend on is equal."""
+    claims = (twin.content_hash, twin.chunks, twin.characters, dict(twin.recorded))
+    if twin.live is None or claims != (
+        wanted.content_hash,
+        len(wanted.chunks),
+        len(wanted.text),
+        dict(recorded),
+    ):
+        return None
+    pages: list[Floats] = []
+    for first in range(0, twin.chunks, PAGE):
+        passages, vectors = store.read_chunks(twin.id, first=first, limit=PAGE)
+        expected = wanted.chunks[first : first + PAGE]
+        if len(passages) != len(expected) or not all(
+            passage.chunk.version == twin.live and _same_stretch(passage.chunk, chunk)
+            for passage, chunk in zip(passages, expected, strict=True)
+        ):
+            return None
+        pages.append(vectors.dense)
+    return np.concatenate(pages)
+
+
+def _same_stretch(one: Chunk, other: Chunk) -> bool:
+    return (one.ordinal, one.start, one.text) == (other.ordinal, other.start, other.text)
+
+
+class Reuse:
+    """Dense rows for one batch after another, each text embedded once. For one thread.
+
+    Args:
+        store: where twins are read.
+        twins: live documents to copy from; None for none.
+        recorded: what will be recorded of how these documents were embedded.
+    """
+
+    def __init__(self, store: Store, twins: Twins | None, recorded: Mapping[str, str]) -> None:
+        self._store = store
+        self._twins = twins
+        self._recorded = recorded
+        # Twins that are not committed yet. Documents alone in their batch are long: they are not kept.
+        self._recent: deque[dict[tuple[str, tuple[int, ...]], Floats]] = deque(maxlen=IN_FLIGHT)
+
+    def rows(self, embedder: Embedder, wanted: Sequence[Wanted], stop: Callable[[], bool]) -> list[Floats]:
+        """(chunks, dimension) float32 unit rows for each document, at the index's largest dimension or above.
+
+        Raises:
+            ValueError: a document cannot be embedded.
+            StoppedError: `stop` said True.
+        """
+        keys = [one.key for one in wanted]
+        unique = dict(zip(keys, wanted, strict=True))
+        found = {key: rows for batch in self._recent for key, rows in batch.items() if key in unique}
+        left = {key: one for key, one in unique.items() if key not in found}
+        if self._twins is not None:
+            copied = self._twins.rows(self._store, list(left.values()), self._recorded)
+            found |= {key: rows for key, rows in zip(left, copied, strict=True) if rows is not None}
+            left = {key: one for key, one in left.items() if key not in found}
+        if left:
+            texts = [_spanned(one) for one in left.values()]
+            found |= zip(left, embedder.embed_documents(texts, stop), strict=True)
+        self._recent.append(found if len(wanted) > 1 else {})
+        return [found[key] for key in keys]
+
+
+def _spanned(wanted: Wanted) -> SpannedText:
+    return SpannedText(wanted.text, tuple(Span(chunk.start, chunk.end) for chunk in wanted.chunks))
