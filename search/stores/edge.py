@@ -14,17 +14,22 @@ from typing import Any
 from embedder.types import Vectors
 from search.stores.dense import check_query, check_vectors
 from search.stores.edge_process import Ranked, WorkerDiedError, WorkerProcess
-from search.stores.payload import check_cursor, manifest_from, passage_from
+from search.stores.payload import check_cursor, check_info, manifest_from, passage_from
+from search.stores.records import record_of, row_of
 from search.types import (
     Candidate,
+    ChunkKey,
     DenseQuery,
     DiskFullError,
+    DocumentInfo,
     Filter,
     IndexConfig,
     Leg,
     Manifest,
     ManifestWrite,
     Passage,
+    Record,
+    StoreDamagedError,
     StoreStats,
     StoreUnavailableError,
 )
@@ -33,6 +38,7 @@ FREE_SPACE = 256 * 2**20
 """Bytes that stay free on the disk: the engine dies, it does not raise, when a disk is full."""
 
 _SLICE = 256  # chunks per message, so that a search waits for one slice at most and not for a whole document
+_ROWS = 32  # records per message, for the same reason
 _ATTEMPTS = 2
 
 _log = logging.getLogger(__name__)
@@ -52,6 +58,7 @@ class EdgeStore:
         lock_fd: int | None = None,
         *,
         free_space: int = FREE_SPACE,
+        unchecked: bool = False,
     ) -> None:
         """Open the index, which is made when the directory has none.
 
@@ -60,6 +67,7 @@ class EdgeStore:
             config: what the index was, or is to be, made with.
             lock_fd: the owner's open lock file, handed on so that the lock is held until the worker is gone.
             free_space: bytes to leave free on the disk.
+            unchecked: open even an index that does not hold what was acknowledged, to find and mend it.
 
         Raises:
             StoreDamagedError: the index does not hold what was acknowledged.
@@ -70,6 +78,7 @@ class EdgeStore:
         self._config = config
         self._lock_fd = lock_fd
         self._free_space = free_space
+        self._unchecked = unchecked
         self._lock = threading.Lock()
         self._closed = False
         self._worker: WorkerProcess | None = None
@@ -119,6 +128,44 @@ class EdgeStore:
         removed: int = self._call("sweep", list(versions))
         return removed
 
+    def remove_chunks(self, ids: Sequence[str]) -> int:
+        """See `Store.remove_chunks`; after a worker's death it may count only what was still there."""
+        removed: int = self._call("remove_chunks", list(ids))
+        return removed
+
+    def put_info(self, document_id: str, version: str, info: DocumentInfo) -> None:
+        """See `Store.put_info`."""
+        check_info(document_id, info)
+        self._call("put_info", document_id, version, info)
+
+    def put_records(self, records: Sequence[Record]) -> None:
+        """See `Store.put_records`; a refusal half way leaves records that no manifest names."""
+        rows = [row_of(record) for record in records]
+        for start in range(0, len(rows), _ROWS):
+            self._call("put_records", rows[start : start + _ROWS])
+
+    def get_records(self, ids: Sequence[str]) -> list[Record]:
+        """See `Store.get_records`."""
+        found = []
+        for start in range(0, len(ids), _ROWS):
+            for row in self._call("get_records", list(ids[start : start + _ROWS])):
+                if row.whole:
+                    found.append(record_of(row))
+                else:
+                    _log.error(
+                        "the record of version %s of document %s in %s is damaged; "
+                        "run `latewood verify --repair` to write it again",
+                        *(row.version, row.document_id, self._directory),
+                    )
+        return found
+
+    def list_records(
+        self, *, after: tuple[str, str] | None = None, limit: int = 10_000
+    ) -> list[tuple[str, str]]:
+        """See `Store.list_records`."""
+        page: list[tuple[str, str]] = self._call("list_records", after, limit)
+        return page
+
     def search(self, legs: Sequence[Leg], where: Filter | None = None) -> list[list[Candidate]]:
         """See `Store.search`."""
         for leg in legs:
@@ -134,6 +181,30 @@ class EdgeStore:
         """See `Store.chunks_of`."""
         return [passage_from(payload) for payload in self._call("chunks_of", document_id, first, last)]
 
+    def read_chunks(
+        self, document_id: str, *, first: int = 0, limit: int = 256
+    ) -> tuple[list[Passage], Vectors]:
+        """See `Store.read_chunks`.
+
+        Raises:
+            StoreDamagedError: the engine gives back what are no vectors.
+        """
+        payloads, dense, sparse = self._call("read_chunks", document_id, first, limit)
+        try:
+            vectors = Vectors(dense, tuple(sparse))
+        except ValueError as error:
+            raise StoreDamagedError(
+                f"vectors of document {document_id} in {self._directory} are damaged ({error}); "
+                "run `latewood verify --repair`"
+            ) from error
+        return [passage_from(payload) for payload in payloads], vectors
+
+    def list_chunks(self, *, after: str | None = None, limit: int = 10_000) -> list[ChunkKey]:
+        """See `Store.list_chunks`."""
+        check_cursor(after)
+        page: list[ChunkKey] = self._call("list_chunks", after, limit)
+        return page
+
     def count(self, where: Filter | None = None) -> int:
         """See `Store.count`."""
         found: int = self._call("count", where)
@@ -143,6 +214,14 @@ class EdgeStore:
         """See `Store.stats`."""
         counted: StoreStats = self._call("stats")
         return counted
+
+    def optimise(self) -> None:
+        """See `Store.optimise`.
+
+        Raises:
+            DiskFullError: not even as much is free as the index takes now.
+        """
+        self._call("optimise")
 
     def flush(self) -> None:
         """See `Store.flush`."""
@@ -175,7 +254,9 @@ class EdgeStore:
 
     def _ask(self, method: str, arguments: tuple[Any, ...]) -> Any:
         if self._worker is None or not self._worker.alive:
-            self._worker = WorkerProcess(self._directory, self._config, self._free_space, self._lock_fd)
+            self._worker = WorkerProcess(
+                self._directory, self._config, self._free_space, self._lock_fd, unchecked=self._unchecked
+            )
         return self._worker.ask(method, arguments)
 
     def _given_up(self, method: str, died: WorkerDiedError) -> StoreUnavailableError | DiskFullError:

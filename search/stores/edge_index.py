@@ -2,129 +2,105 @@
 
 from __future__ import annotations
 
-import os
+import json
 import uuid
 from array import array
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import qdrant_edge as edge
 from qdrant_client import models
 
-from embedder.types import Vectors
+from embedder.types import Floats, SparseVector, Vectors
 from search.stores.convert import query_request, to_filter
 from search.stores.dense import prefix, vector_name
+from search.stores.edge_manifests import ManifestTable, scroll_after, uuids
 from search.stores.edge_process import Ranked
-from search.stores.edge_shard import EngineErrors, Marks, check_space, check_whole, manifests, open_shard
-from search.stores.payload import CHUNK, MANIFEST, Payload, chunk_payload, manifest_payload
+from search.stores.edge_records import RecordFile
+from search.stores.edge_shard import EngineErrors, Marks, check_whole, open_shard
+from search.stores.edge_space import OVERHEAD, POINT_BYTES, check_space, chunks_bytes, disk_bytes, rows_bytes
+from search.stores.payload import CHUNK, MANIFEST, Payload, chunk_payload, document_payload
 from search.stores.plans import SPARSE, keyword, leg_filter, leg_request, visible
-from search.types import Chunk, Filter, IndexConfig, Leg, ManifestWrite, Passage, StoreStats
+from search.stores.records import Row
+from search.types import (
+    Chunk,
+    ChunkKey,
+    DocumentInfo,
+    Filter,
+    IndexConfig,
+    Leg,
+    ManifestWrite,
+    Passage,
+    StoreDamagedError,
+    StoreStats,
+)
 
-_OVERHEAD = 4
-"""How many times a write's own size it may take on disk: journal, storage, indexes, slack."""
+Read = tuple[list[Payload], Floats, list[SparseVector]]
+"""Chunks on the wire: payloads, dense rows (n, largest dimension), sparse vectors."""
 
 
 class EdgeIndex:
     """The embedded engine behind the store protocol; replies are payloads, decoded by the caller."""
 
-    def __init__(self, directory: Path, config: IndexConfig, floor: int) -> None:
+    def __init__(self, directory: Path, config: IndexConfig, floor: int, unchecked: bool = False) -> None:
         """Open, or make, the index in `directory`.
 
         Raises:
-            StoreError: see `open_shard` and `check_whole`.
+            StoreError: see `open_shard` and, unless `unchecked`, `check_whole`.
         """
         self._directory = directory
         self._config = config
         self._floor = floor
         self._marks = Marks(directory)
+        self._records = RecordFile(directory)
         self._shard = open_shard(directory, config, floor)
         with EngineErrors(f"reading the index in {directory}", opening=True):
-            check_whole(self._shard, directory, self._marks.clean_points())
-            self._hidden = self._read_hidden()
-
-    def _read_hidden(self) -> dict[str, tuple[str, ...]]:
-        """Versions no reader may see, by document; kept up to date by `put_manifests`, the only writer."""
-        flying = manifests(self._shard, ["document_id", "hidden"], keyword("in_flight", "yes"))
-        return {payload["document_id"]: tuple(payload["hidden"]) for payload in flying}
-
-    def _versions(self) -> set[str]:
-        return {version for versions in self._hidden.values() for version in versions}
+            if not unchecked:
+                check_whole(self._shard, directory, self._marks.clean_points())
+            self._manifests = ManifestTable(self._shard, self._before_write)
+            self._built = self._shard.info().segments_count > 1
 
     # Manifests
 
     def put_manifests(self, writes: Sequence[ManifestWrite]) -> list[bool]:
         """Compare and write; sees the earlier entries of the same call."""
-        self._before_write(sum(_manifest_size(write) for write in writes))
-        ids = [write.document_id for write in writes]
-        revisions = {
-            str(record.id): (record.payload or {}).get("revision")
-            for record in self._shard.retrieve(_uuids(ids), ["revision"], False)
-        }
-        taken = []
-        last: dict[str, ManifestWrite] = {}
-        for write in writes:
-            stored = revisions.get(write.document_id)
-            wanted = None if write.manifest is None else write.manifest.revision
-            taken.append(stored in (wanted, write.expected))
-            if stored != wanted and taken[-1]:
-                last[write.document_id] = write
-                revisions[write.document_id] = wanted
-        self._write_manifests(last.values())
-        return taken
-
-    def _write_manifests(self, writes: Collection[ManifestWrite]) -> None:
-        points = []
-        removed: list[edge.PointId] = []
-        for write in writes:
-            if write.manifest is None:
-                removed.append(write.document_id)
-            else:
-                points.append(edge.Point(write.document_id, {}, manifest_payload(write.manifest)))
-        if points:
-            self._shard.update(edge.UpdateOperation.upsert_points(points))
-        if removed:
-            self._shard.update(edge.UpdateOperation.delete_points(removed))
-        for write in writes:
-            self._hidden.pop(write.document_id, None)
-            if write.manifest is not None and write.manifest.hidden:
-                self._hidden[write.document_id] = write.manifest.hidden
+        return self._manifests.put(writes)
 
     def get_manifests(self, ids: Sequence[str]) -> list[str]:
         """Manifests as JSON, in the order asked."""
-        found = {
-            str(record.id): record.payload["manifest"]
-            for record in self._shard.retrieve(_uuids(ids), ["type", "manifest"], False)
-            if record.payload and record.payload["type"] == MANIFEST
-        }
-        return [found[one] for one in ids if one in found]
+        return self._manifests.get(ids)
 
     def list_manifests(self, source: str | None, after: str | None, limit: int) -> list[str]:
         """A page of manifests as JSON."""
-        must: list[models.Condition] = [keyword("type", MANIFEST)]
-        if source is not None:
-            must.append(keyword("source", source))
-        records, _ = self._shard.scroll(
-            edge.ScrollRequest(
-                offset=after,
-                limit=limit + 1,  # the offset itself is part of the engine's answer
-                filter=to_filter(models.Filter(must=must)),
-                with_payload=["manifest"],
-            )
-        )
-        page = [record for record in records if after is None or str(record.id) > after]
-        return [(record.payload or {})["manifest"] for record in page[:limit]]
+        return self._manifests.page(source, after, limit)
 
     def in_flight(self) -> list[str]:
         """Manifests with a hidden version, as JSON."""
-        return self.get_manifests(sorted(self._hidden))
+        return self._manifests.in_flight()
+
+    # Records
+
+    def put_records(self, rows: Sequence[Row]) -> None:
+        """Keep records."""
+        check_space(self._directory, self._floor, rows_bytes(rows))
+        self._records.put(rows)
+
+    def get_records(self, ids: Sequence[str]) -> list[Row]:
+        """Records of these documents; the caller checks and decodes them."""
+        return self._records.get(ids)
+
+    def list_records(self, after: tuple[str, str] | None, limit: int) -> list[tuple[str, str]]:
+        """A page of (document id, version)."""
+        return self._records.page(after, limit)
 
     # Chunks
 
     def put_chunks(self, passages: Sequence[Passage], vectors: Vectors) -> None:
         """Write chunks with one named vector per dimension and, when there are any terms, a sparse one."""
         payloads = [chunk_payload(passage) for passage in passages]
-        self._before_write(_chunk_size(payloads, vectors) * _OVERHEAD)
+        self._before_write(chunks_bytes(payloads, vectors))
         dense = {vector_name(size): prefix(vectors.dense, size) for size in self._config.dimensions}
         points = []
         for row, (passage, payload) in enumerate(zip(passages, payloads, strict=True)):
@@ -135,24 +111,51 @@ class EdgeIndex:
                     indices=sparse.indices.tolist(), values=sparse.values.tolist()
                 )
             points.append(edge.Point(passage.chunk.id, named, payload))
+        if self._built and self._shard.retrieve([point.id for point in points], False, False):
+            self._marks.before_removal()
         self._shard.update(edge.UpdateOperation.upsert_points(points))
 
     def sweep(self, versions: Sequence[str]) -> int:
-        """Remove the chunks of these versions."""
+        """Remove the chunks of these versions, then their records."""
         if not versions:
             return 0
-        conditions: list[models.Condition] = [keyword("type", CHUNK), keyword("version", *versions)]
-        where = to_filter(models.Filter(must=conditions))
-        removed = self._shard.count(edge.CountRequest(filter=where, exact=True))
+        removed = self._remove(keyword("version", *versions))
+        self._records.sweep(versions)
+        return removed
+
+    def remove_chunks(self, ids: Sequence[str]) -> int:
+        """Remove these chunks, and nothing that is not a chunk."""
+        known = [str(one) for one in uuids(ids)]
+        return self._remove(models.HasIdCondition(has_id=list(known))) if known else 0
+
+    def _remove(self, which: models.Condition) -> int:
+        where = models.Filter(must=[keyword("type", CHUNK), which])
+        removed = self._count(where)
         if removed:
             self._marks.before_write()  # no check for space: removing is how space comes back
-            self._marks.before_sweep()
-            self._shard.update(edge.UpdateOperation.delete_points_by_filter(where))
+            self._marks.before_removal()
+            self._shard.update(edge.UpdateOperation.delete_points_by_filter(to_filter(where)))
         return removed
+
+    def put_info(self, document_id: str, version: str, info: DocumentInfo) -> None:
+        """Rewrite what chunks say of their document in one operation of the engine, then their record."""
+        told = document_payload(info)
+        which: list[models.Condition] = [keyword("version", version), keyword("document_id", document_id)]
+        where = models.Filter(must=[keyword("type", CHUNK), *which])
+        # The engine writes whole payloads anew and, once indexes are built, moves the vectors too.
+        places = scroll_after(self._shard, where, ["start", "end"], None, self._count(where))
+        text = sum(record.payload["end"] - record.payload["start"] for record in places if record.payload)
+        each = POINT_BYTES + 4 * len(json.dumps(told)) + 16 * self._config.dimensions[0] * self._built
+        self._before_write(OVERHEAD * (4 * text + each * len(places)))
+        if places:
+            if self._built:
+                self._marks.before_removal()
+            self._shard.update(edge.UpdateOperation.set_payload_by_filter(to_filter(where), told))
+        self._records.put_info(document_id, version, info)
 
     def search(self, legs: Sequence[Leg], where: Filter | None) -> list[Ranked]:
         """Ids and scores per leg, of the chunks visible at this moment."""
-        hidden = self._versions()
+        hidden = self._manifests.hidden()
         narrowed = leg_filter(hidden, where)
         corpus = visible(hidden) if hidden or self._marks.swept else None
         requests = [leg_request(leg, self._config, narrowed, corpus, leg.limit + 1) for leg in legs]
@@ -178,34 +181,74 @@ class EdgeIndex:
 
     def fetch(self, ids: Sequence[str]) -> list[Payload]:
         """Payloads of the visible chunks, in the order asked."""
-        hidden = self._versions()
+        hidden = self._manifests.hidden()
         found = {
             str(record.id): record.payload
-            for record in self._shard.retrieve(_uuids(ids), True, False)
+            for record in self._shard.retrieve(uuids(ids), True, False)
             if record.payload and record.payload["type"] == CHUNK and record.payload["version"] not in hidden
         }
         return [found[one] for one in ids if one in found]
 
     def chunks_of(self, document_id: str, first: int, last: int | None) -> list[Payload]:
         """Payloads of the live version's chunks, found by their ids."""
-        records = self._shard.retrieve(_uuids([document_id]), ["type", "live", "chunks"], False)
-        payload = (records[0].payload or {}) if records else {}
-        if payload.get("type") != MANIFEST or payload["live"] is None:
+        return self.fetch(self._live_ids(document_id, first, None if last is None else last + 1))
+
+    def read_chunks(self, document_id: str, first: int, limit: int) -> Read:
+        """The live version's chunks with their vectors."""
+        ids = self._live_ids(document_id, first, max(first, 0) + limit)
+        name = vector_name(self._config.dimensions[0])
+        found = {str(record.id): record for record in self._shard.retrieve(uuids(ids), True, [name, SPARSE])}
+        payloads, rows, sparse = [], [], []
+        for record in (found[one] for one in ids if one in found):
+            vectors: Any = record.vector or {}
+            payloads.append(record.payload or {})
+            rows.append(vectors[name])
+            terms = vectors.get(SPARSE) or edge.SparseVector(indices=[], values=[])
+            sparse.append(
+                SparseVector(np.array(terms.indices, np.uint32), np.array(terms.values, np.float32))
+            )
+        dense = np.array(rows, np.float32).reshape(len(rows), self._config.dimensions[0])
+        return payloads, dense, sparse
+
+    def _live_ids(self, document_id: str, first: int, end: int | None) -> list[str]:
+        """Ids of the live version's chunks from ordinal `first` up to `end`, exclusive."""
+        live = self._manifests.live(document_id)
+        if live is None:
             return []
-        end = payload["chunks"] if last is None else min(last + 1, payload["chunks"])
-        wanted = range(max(first, 0), end)
-        return self.fetch([Chunk(document_id, payload["live"], one, 0, 1, " ").id for one in wanted])
+        version, chunks = live
+        wanted = range(max(first, 0), chunks if end is None else min(end, chunks))
+        return [Chunk(document_id, version, one, 0, 1, " ").id for one in wanted]
+
+    def list_chunks(self, after: str | None, limit: int) -> list[ChunkKey]:
+        """A page of all chunks."""
+        fields = ["document_id", "version", "ordinal"]
+        where = models.Filter(must=[keyword("type", CHUNK)])
+        page = scroll_after(self._shard, where, fields, after, limit)
+        return [ChunkKey(str(one.id), **(one.payload or {})) for one in page]
 
     def count(self, where: Filter | None) -> int:
         """Visible chunks that match."""
-        return self._count(visible(self._versions(), where))
+        return self._count(visible(self._manifests.hidden(), where))
 
     def stats(self) -> StoreStats:
         """Counts, and the space taken on disk."""
         live = models.IsEmptyCondition(is_empty=models.PayloadField(key="live"))
         documents = self._count(models.Filter(must=[keyword("type", MANIFEST)], must_not=[live]))
-        chunks = self._count(visible(self._versions()))
-        return StoreStats(documents, chunks, self._count(visible(())) - chunks, _disk_bytes(self._directory))
+        chunks = self._count(visible(self._manifests.hidden()))
+        return StoreStats(documents, chunks, self._count(visible(())) - chunks, disk_bytes(self._directory))
+
+    def optimise(self) -> None:
+        """Have the engine build its indexes and clear out what was removed."""
+        points = self._shard.count(edge.CountRequest())
+        check_space(self._directory, self._floor, disk_bytes(self._directory))
+        self._marks.before_write()
+        self._shard.optimize()
+        after = self._shard.count(edge.CountRequest())
+        if after != points:
+            raise StoreDamagedError(f"optimising {self._directory} made {after} of {points} points")
+        self._shard.flush()
+        self._built = self._shard.info().segments_count > 1
+        self._marks.after_vacuum()
 
     def flush(self) -> None:
         """Write everything to its place."""
@@ -216,6 +259,7 @@ class EdgeIndex:
         points = self._shard.count(edge.CountRequest())
         self._shard.flush()
         self._shard.close()
+        self._records.close()
         self._marks.closed(points)
 
     def _count(self, where: models.Filter) -> int:
@@ -224,35 +268,3 @@ class EdgeIndex:
     def _before_write(self, size: int) -> None:
         check_space(self._directory, self._floor, size)
         self._marks.before_write()
-
-
-def _uuids(ids: Iterable[str]) -> list[edge.PointId]:
-    """Those that are uuids at all: nothing else can be an id here."""
-    found: list[edge.PointId] = []
-    for one in ids:
-        try:
-            found.append(uuid.UUID(one))
-        except ValueError:
-            continue
-    return found
-
-
-def _manifest_size(write: ManifestWrite) -> int:
-    return 0 if write.manifest is None else _OVERHEAD * len(manifest_payload(write.manifest)["manifest"])
-
-
-def _chunk_size(payloads: Sequence[Payload], vectors: Vectors) -> int:
-    words = sum(4 * (len(one["text"]) + len(one["context"])) + 2048 for one in payloads)
-    return words + 2 * vectors.dense.nbytes + sum(8 * len(sparse.indices) for sparse in vectors.sparse)
-
-
-def _disk_bytes(directory: Path) -> int:
-    """Bytes really taken: the engine's files are sparse."""
-    total = 0
-    for folder, _, files in os.walk(directory):
-        for name in files:
-            try:
-                total += (Path(folder) / name).stat().st_blocks * 512
-            except FileNotFoundError:  # the engine replaces files while it works
-                continue
-    return total

@@ -30,7 +30,15 @@ class WorkerDiedError(Exception):
 class WorkerProcess:
     """One worker process and the socket to it. Not safe to share by threads."""
 
-    def __init__(self, directory: Path, config: IndexConfig, free_space: int, lock_fd: int | None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        config: IndexConfig,
+        free_space: int,
+        lock_fd: int | None,
+        *,
+        unchecked: bool = False,
+    ) -> None:
         """Start a worker and have it open the index.
 
         Raises:
@@ -52,7 +60,7 @@ class WorkerProcess:
             )
         self._connection = Connection(ours.detach())
         try:
-            self.ask("open", (str(directory.absolute()), config, free_space))
+            self.ask("open", (str(directory.absolute()), config, free_space, unchecked))
         except BaseException:
             self.kill()
             raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -14,11 +13,12 @@ from qdrant_client import models
 
 from search.stores.convert import to_filter
 from search.stores.dense import vector_name
-from search.stores.payload import CHUNK, INDEXED, MANIFEST, Payload
+from search.stores.edge_manifests import manifests
+from search.stores.edge_space import check_space
+from search.stores.payload import CHUNK, INDEXED
 from search.stores.plans import SPARSE, keyword
-from search.types import DiskFullError, IndexConfig, StoreDamagedError, StoreUnavailableError
+from search.types import IndexConfig, StoreDamagedError, StoreUnavailableError
 
-_PAGE = 10_000
 _INDEX_TYPES = {
     "keyword": edge.PayloadSchemaType.Keyword,
     "integer": edge.PayloadSchemaType.Integer,
@@ -59,8 +59,9 @@ class Marks:
     """Two small files beside the shard.
 
     `clean.json` holds the number of points and exists only while nothing was written since a clean close, so
-    that an index which lost points on disk is noticed. `swept` exists once chunks were removed, after which
-    the engine's own BM25 statistics still count them and a query must name its corpus.
+    that an index which lost points on disk is noticed. `swept` exists once chunks were removed, or moved out
+    of a built segment: from then on the engine's own BM25 statistics still count them and a query must name
+    its corpus, until an optimisation clears them out.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -87,15 +88,23 @@ class Marks:
             _sync(self._directory)
             self._dirty = True
 
-    def before_sweep(self) -> None:
-        """To be called before chunks are removed."""
+    def before_removal(self) -> None:
+        """To be called before chunks are removed, or written again where indexes are built."""
         if not self.swept:
             self._swept.touch()
             _sync(self._directory)
             self.swept = True
 
+    def after_vacuum(self) -> None:
+        """To be called when the engine holds nothing any more of what was removed."""
+        self._swept.unlink(missing_ok=True)
+        _sync(self._directory)
+        self.swept = False
+
     def closed(self, points: int) -> None:
         """To be called when everything is on disk and nothing will be written any more."""
+        if not self._dirty:
+            return  # the note is there; after an open that was not checked it may tell of more points
         aside = self._clean.with_suffix(".partial")
         with aside.open("w", encoding="ascii") as file:
             json.dump({"points": points}, file)
@@ -104,20 +113,6 @@ class Marks:
         aside.replace(self._clean)
         _sync(self._directory)
         self._dirty = False
-
-
-def check_space(directory: Path, floor: int, size: int) -> None:
-    """Refuse a write that could fill the disk: the engine dies of that, it does not raise.
-
-    Raises:
-        DiskFullError: fewer than `floor` bytes would be left free after writing `size`.
-    """
-    free = shutil.disk_usage(directory).free
-    if free < floor + size:
-        raise DiskFullError(
-            f"{free / 2**20:.0f} MiB are free at {directory}; writing {size / 2**20:.1f} MiB must leave "
-            f"{floor / 2**20:.0f} MiB free; free some space and try again; nothing was written"
-        )
 
 
 def open_shard(directory: Path, config: IndexConfig, floor: int) -> edge.EdgeShard:
@@ -138,7 +133,7 @@ def open_shard(directory: Path, config: IndexConfig, floor: int) -> edge.EdgeSha
         aside.rename(path)
         _sync(directory)
     with EngineErrors(f"opening the index in {directory}", opening=True):
-        return edge.EdgeShard.load(str(path))
+        return edge.EdgeShard.load(str(path), _engine_config(config))
 
 
 def check_whole(shard: edge.EdgeShard, directory: Path, clean_points: int | None) -> None:
@@ -170,32 +165,22 @@ def check_whole(shard: edge.EdgeShard, directory: Path, clean_points: int | None
         )
 
 
-def manifests(shard: edge.EdgeShard, fields: list[str], *conditions: models.Condition) -> Iterator[Payload]:
-    """These payload fields of every manifest that meets the conditions, in order of document id."""
-    where = to_filter(models.Filter(must=[keyword("type", MANIFEST), *conditions]))
-    offset = None
-    while True:
-        records, offset = shard.scroll(
-            edge.ScrollRequest(offset=offset, limit=_PAGE, filter=where, with_payload=fields)
-        )
-        for record in records:
-            yield record.payload or {}
-        if offset is None:
-            return
+def _engine_config(config: IndexConfig) -> edge.EdgeConfig:
+    return edge.EdgeConfig(
+        vectors={
+            vector_name(size): edge.EdgeVectorParams(size=size, distance=edge.Distance.Cosine)
+            for size in config.dimensions
+        },
+        sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+        # Optimising, which happens when asked only, then leaves nothing of what was removed: by default it
+        # does not mind a fifth, and BM25 statistics would go on counting it.
+        optimizers=edge.EdgeOptimizersConfig(deleted_threshold=0.0, vacuum_min_vector_number=0),
+        wal_enabled=True,  # without it, a kill -9 loses what was acknowledged since the last flush
+    )
 
 
 def _make(path: Path, config: IndexConfig) -> None:
-    shard = edge.EdgeShard.create(
-        str(path),
-        edge.EdgeConfig(
-            vectors={
-                vector_name(size): edge.EdgeVectorParams(size=size, distance=edge.Distance.Cosine)
-                for size in config.dimensions
-            },
-            sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
-            wal_enabled=True,  # without it, a kill -9 loses what was acknowledged since the last flush
-        ),
-    )
+    shard = edge.EdgeShard.create(str(path), _engine_config(config))
     for kind, fields in INDEXED.items():
         for field in fields:
             shard.update(edge.UpdateOperation.create_field_index(field, _INDEX_TYPES[kind]))

@@ -26,11 +26,19 @@ METHODS = frozenset(
         "in_flight",
         "put_chunks",
         "sweep",
+        "remove_chunks",
+        "put_info",
+        "put_records",
+        "get_records",
+        "list_records",
         "search",
         "fetch",
         "chunks_of",
+        "read_chunks",
+        "list_chunks",
         "count",
         "stats",
+        "optimise",
         "flush",
     }
 )
@@ -48,8 +56,8 @@ def main() -> None:
             reply: tuple[str, Any]
             try:
                 if method == "open":
-                    directory, config, floor = arguments
-                    index = EdgeIndex(Path(directory), config, floor)
+                    directory, *rest = arguments
+                    index = EdgeIndex(Path(directory), *rest)
                     reply = ("ok", None)
                 elif index is None:
                     raise ValueError(f"{method} before open")

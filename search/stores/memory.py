@@ -56,11 +56,12 @@ class MemoryStore:
 
     def put_manifests(self, writes: Sequence[ManifestWrite]) -> list[bool]:
         """See `Store.put_manifests`."""
+        texts = [None if one.manifest is None else manifest_json(one.manifest) for one in writes]
         with self._lock:
             self._check_open()
-            return [self._put(write) for write in writes]
+            return [self._put(write, text) for write, text in zip(writes, texts, strict=True)]
 
-    def _put(self, write: ManifestWrite) -> bool:
+    def _put(self, write: ManifestWrite, text: str | None) -> bool:
         stored = self._manifests.get(write.document_id)
         revision = None if stored is None else manifest_from(stored).revision
         wanted = None if write.manifest is None else write.manifest.revision
@@ -68,10 +69,10 @@ class MemoryStore:
             return True
         if revision != write.expected:
             return False
-        if write.manifest is None:
+        if text is None:
             del self._manifests[write.document_id]
         else:
-            self._manifests[write.document_id] = manifest_json(write.manifest)
+            self._manifests[write.document_id] = text
         return True
 
     def get_manifests(self, ids: Sequence[str]) -> list[Manifest]:

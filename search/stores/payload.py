@@ -117,7 +117,12 @@ def manifest_payload(manifest: Manifest) -> Payload:
 
 
 def manifest_json(manifest: Manifest) -> str:
-    """A manifest as ASCII JSON."""
+    """A manifest as ASCII JSON.
+
+    Raises:
+        ValueError: a metadata number the store cannot give back as it was.
+    """
+    check_metadata(manifest.document)
     shape = {
         "document": {"id": manifest.id, **_fields(manifest.document)},
         "revision": manifest.revision,

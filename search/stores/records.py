@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search.stores.payload import check_metadata, manifest_from, manifest_json
+from search.stores.payload import manifest_from, manifest_json
 from search.types import Chunk, DocumentInfo, Record
 
 _CHUNK = ("start", "end", "context", "headings", "page_start", "page_end")
@@ -52,7 +52,6 @@ def row_of(record: Record) -> Row:
     Raises:
         ValueError: metadata with a number the store cannot give back as it was.
     """
-    check_metadata(record.manifest.document)
     shape = {
         "text": "".join(chunk.text for chunk in record.chunks),
         "chunks": [[getattr(chunk, name) for name in _CHUNK] for chunk in record.chunks],

@@ -82,11 +82,13 @@ class Kit:
 
     def empty(self, store: Store) -> None:
         """Remove everything this kit ever wrote."""
-        store.sweep(sorted(self.versions))
+        recorded = {version for _, version in store.list_records()}
+        store.sweep(sorted(self.versions | recorded))
         removals = [ManifestWrite(one.id, one.revision, None) for one in store.list_manifests()]
         assert all(store.put_manifests(removals))
         stats = store.stats()
         assert (stats.documents, stats.chunks, stats.hidden) == (0, 0, 0)
+        assert (store.list_records(), store.list_chunks()) == ([], [])
 
     def commit(self, store: Store, name: str, texts: Sequence[str], **changes) -> list[Passage]:
         """A whole document of one version, answering."""

@@ -1,0 +1,59 @@
+"""How much a write may take on disk, and the refusal that comes before the engine dies of a full one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from embedder.types import Vectors
+from search.stores.payload import Payload
+from search.stores.records import Row
+from search.types import DiskFullError
+
+OVERHEAD = 4
+"""How many times a write's own size it may take on disk: journal, storage, indexes, slack."""
+
+POINT_BYTES = 2048
+"""What a point takes beside its vectors and texts."""
+
+_ROW_BYTES = 16 * 1024  # a few pages of the record file and its journal
+
+
+def check_space(directory: Path, floor: int, size: int) -> None:
+    """Refuse a write that could fill the disk: the engine dies of that, it does not raise.
+
+    Raises:
+        DiskFullError: fewer than `floor` bytes would be left free after writing `size`.
+    """
+    free = shutil.disk_usage(directory).free
+    if free < floor + size:
+        raise DiskFullError(
+            f"{free / 2**20:.0f} MiB are free at {directory}; writing {size / 2**20:.1f} MiB must leave "
+            f"{floor / 2**20:.0f} MiB free; free some space and try again; nothing was written"
+        )
+
+
+def chunks_bytes(payloads: Sequence[Payload], vectors: Vectors) -> int:
+    """Bytes that these chunks may take."""
+    words = sum(4 * (len(one["text"]) + len(one["context"])) + POINT_BYTES for one in payloads)
+    sparse = sum(8 * len(one.indices) for one in vectors.sparse)
+    return OVERHEAD * (words + 2 * vectors.dense.nbytes + sparse)
+
+
+def rows_bytes(rows: Sequence[Row]) -> int:
+    """Bytes that these records may take."""
+    return sum(OVERHEAD * (len(row.manifest) + len(row.chunks)) + _ROW_BYTES for row in rows)
+
+
+def disk_bytes(directory: Path) -> int:
+    """Bytes really taken: the engine's files are sparse."""
+    total = 0
+    for folder, _, files in os.walk(directory):
+        for name in files:
+            try:
+                total += (Path(folder) / name).stat().st_blocks * 512
+            except FileNotFoundError:  # the engine replaces files while it works
+                continue
+    return total
