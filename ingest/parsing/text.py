@@ -8,13 +8,12 @@ from itertools import accumulate
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from ingest.parsing import frontmatter
 from ingest.parsing.blocks import first_title, pick_title
 from ingest.parsing.decoding import decode
 from ingest.types import Element, ElementKind, Parsed
 
 _BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
-_FRONT_MATTER = re.compile(r"\s*---[^\S\n]*\n(?:.*\n)*?(?:---|\.\.\.)[^\S\n]*(?:\n|\Z)")
-_FRONT_TITLE = re.compile(r"^title[^\S\n]*:[^\S\n]*(.+)$", re.M)
 _MARKDOWN_LIMIT = 5_000_000
 _BLOCK_KINDS = {
     "paragraph_open": ElementKind.PARAGRAPH,
@@ -79,12 +78,10 @@ def read_markdown(data: bytes, name: str) -> Parsed:
     if len(source) > _MARKDOWN_LIMIT:
         note = f"{len(source)} characters: read as plain text, Markdown ends at {_MARKDOWN_LIMIT}"
         return Parsed(pick_title(name), "markdown", source, paragraphs(source), {}, (*notes, note))
-    front = _FRONT_MATTER.match(source)
-    body = front.end() if front else 0
+    body, stated, metadata, unread = frontmatter.split(source)
     text, elements = _markdown_blocks(source, body)
-    stated = _FRONT_TITLE.search(source, 0, body) if front else None
-    title = pick_title(name, stated[1].strip().strip("\"'") if stated else "", first_title(elements, text))
-    return Parsed(title, "markdown", text, tuple(elements), {}, notes)
+    title = pick_title(name, stated, first_title(elements, text))
+    return Parsed(title, "markdown", text, tuple(elements), metadata, (*notes, *unread))
 
 
 def _markdown_blocks(source: str, body: int) -> tuple[str, list[Element]]:
