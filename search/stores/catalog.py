@@ -2,6 +2,7 @@
 
     DATA/indexes/TENANT/COLLECTION/CURRENT            one line, the generation's folder name
     DATA/indexes/TENANT/COLLECTION/GENERATION/        index.json, shard/, …
+    DATA/indexes/TENANT/COLLECTION/NEXT, PREVIOUS     see `search.stores.succession`
 
 A generation is made aside and becomes current by one rename of `CURRENT`, so that whatever is killed when, a
 collection is there whole or not at all.
@@ -55,11 +56,17 @@ def create(data: Path, tenant: str, collection: str, config: IndexConfig) -> Pat
     if exists(data, tenant, collection):
         raise QueryError(f"collection {collection!r} of tenant {tenant!r} is there already; delete it first")
     _clear_half_made(home)
+    generation = make_generation(home, config)
+    make_current(home, generation.name)
+    return generation
+
+
+def make_generation(home: Path, config: IndexConfig) -> Path:
+    """Make an empty generation's folder; nothing names it yet."""
     generation = home / f"generation-{uuid.uuid4().hex[:12]}"
     generation.mkdir(parents=True)
     shape = {"format": FORMAT, "dimensions": list(config.dimensions), "fingerprint": dict(config.fingerprint)}
-    _write(generation / "index.json", json.dumps(shape, indent=2) + "\n")
-    make_current(home, generation.name)
+    write_file(generation / "index.json", json.dumps(shape, indent=2) + "\n")
     return generation
 
 
@@ -76,7 +83,7 @@ def _clear_half_made(home: Path) -> None:
 
 def make_current(home: Path, generation: str) -> None:
     """Switch a collection's folder to one of its generations, in one step."""
-    _write(home / "CURRENT", f"{generation}\n")
+    write_file(home / "CURRENT", f"{generation}\n")
 
 
 def home_of(data: Path, tenant: str, collection: str) -> Path:
@@ -93,12 +100,20 @@ def path_of(data: Path, tenant: str, collection: str) -> Path:
         StoreDamagedError: `CURRENT` names no folder.
     """
     home = home_of(data, tenant, collection)
-    try:
-        name = (home / "CURRENT").read_text(encoding="ascii").strip()
-    except FileNotFoundError as error:
+    if not (home / "CURRENT").exists():
         raise StoreUnavailableError(
             f"there is no collection {collection!r} of tenant {tenant!r} in {data}; ingest something first"
-        ) from error
+        )
+    return current(home)
+
+
+def current(home: Path) -> Path:
+    """The folder of the generation that answers, of a collection that is there.
+
+    Raises:
+        StoreDamagedError: `CURRENT` names no folder.
+    """
+    name = (home / "CURRENT").read_text(encoding="ascii").strip()
     if not name or "/" in name or not (home / name / "index.json").exists():
         raise StoreDamagedError(f"{home / 'CURRENT'} names {name!r}, where no index is; {_REMEDY}")
     return home / name
@@ -152,9 +167,12 @@ def check_fingerprint(config: IndexConfig, expected: Mapping[str, str]) -> None:
     ]
     if differing:
         model = config.fingerprint.get("model", "")
+        now = expected.get("model", "")
         remedy = (
             f"use the index's model again (MODEL={model})" if model else "use what it was made with again"
         )
+        if now:
+            remedy += f", let its documents be embedded anew (`latewood migrate --model {now}`)"
         raise FingerprintError(
             f"the index was made with something else than what is in use — {'; '.join(differing)}; "
             f"{remedy}, or ingest again into a new collection"
@@ -185,7 +203,7 @@ def _folders(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir() if _NAME.fullmatch(entry.name) and entry.is_dir())
 
 
-def _write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
     """Write a file as one step that survives a power cut."""
     aside = path.with_name(f"{path.name}.partial")
     with aside.open("w", encoding="utf-8") as file:

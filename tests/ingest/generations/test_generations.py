@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from embedder.types import StoppedError
+from ingest import commit
+from search.stores import catalog, succession
+from search.types import DiskFullError, StoreDamagedError
+
+
+def names(store):
+    return sorted(one.document.title for one in store.list_manifests())
+
+
+def vectors(store, document):
+    return store.read_chunks(document)[1]
+
+
+def ids(world):
+    return [one.id for one in world.live.list_manifests() if one.live]
+
+
+def test_an_optimised_copy_holds_the_same_and_takes_over(world):
+    before, old = world.content(), catalog.current(world.home)
+    revisions = {one.id: one.revision for one in world.live.list_manifests()}
+    rows = {one: vectors(world.live, one) for one in ids(world)}
+    world.rebuild()
+    assert catalog.current(world.home) != old
+    assert world.content() == before
+    assert {one.id: one.revision for one in world.live.list_manifests()} == revisions
+    for one, was in rows.items():
+        assert np.allclose(vectors(world.live, one).dense, was.dense, rtol=0, atol=1e-6)
+    assert world.strays() == []
+    assert not (world.home / "NEXT").exists()
+
+
+def test_what_was_optimised_away_is_removed_once_nobody_reads_it(world):
+    reader, old = world.live.held(), catalog.current(world.home)
+    world.rebuild()
+    assert world.folders() == {old.name, catalog.current(world.home).name}
+    assert reader.store.stats().documents == 3
+    del reader
+    assert world.folders() == {catalog.current(world.home).name}
+
+
+def test_a_version_in_flight_is_not_copied(world):
+    assert world.live.in_flight() != []
+    world.rebuild()
+    assert world.live.in_flight() == []
+    assert world.live.stats().hidden == 0
+
+
+def test_what_is_written_meanwhile_is_there_after_the_switch(world, other):
+    """Each document that is brought over is a moment for others to write."""
+    steps = iter(
+        [
+            lambda: world.take({"new": "Something new stands here now."}),
+            lambda: world.take({"ferry": "The ferry does not leave any more."}),
+            lambda: world.remove("seals"),
+            lambda: world.take({"seals": "They came back to the sand bank."}),
+            lambda: world.remove("tides"),
+        ]
+    )
+
+    def meanwhile(uri: str) -> None:
+        for step in steps:
+            step()
+            return
+
+    world.rebuild(moved=meanwhile)
+    assert next(steps, None) is None
+    assert names(world.live) == ["ferry", "log that cannot be read", "new", "seals"]
+    assert world.text("ferry") == "The ferry does not leave any more."
+    assert world.text("seals") == "They came back to the sand bank."
+    assert world.strays() == []
+    assert world.live.stats().documents == 3
+
+
+def test_a_walk_begun_before_the_switch_ends_before_it(world, monkeypatch):
+    """The writer stands between announcing and committing while the switch is asked for."""
+    monkeypatch.setattr("ingest.generations.PATIENCE", 60.0)
+    inside, go_on = threading.Event(), threading.Event()
+    info = next(one.document for one in world.live.list_manifests() if one.document.title == "ferry")
+
+    def write() -> None:
+        with world.live.writing():
+            (attempt,) = commit.begin(world.live, [info])
+            inside.set()
+            go_on.wait(60)
+            commit.abandon(world.live, [attempt])
+            assert commit.remove(world.live, [info.id]) == 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert inside.wait(60)
+    switching = threading.Thread(target=world.rebuild)
+    switching.start()
+    while not world.live._gate._switching:
+        assert switching.is_alive()
+    old = catalog.current(world.home)
+    go_on.set()
+    writer.join(60)
+    switching.join(60)
+    assert catalog.current(world.home) != old
+    assert "ferry" not in names(world.live)
+    assert world.live.in_flight() == []
+    assert world.strays() == []
+
+
+def test_a_switch_that_finds_no_moment_gives_up_and_writers_go_on(world, monkeypatch):
+    monkeypatch.setattr("ingest.generations.PATIENCE", 0.001)
+    monkeypatch.setattr("ingest.generations._TRIES", 3)
+    old = catalog.current(world.home)
+    inside, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with world.live.writing():
+            inside.set()
+            done.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert inside.wait(60)
+    with pytest.raises(StoreDamagedError.__base__, match="did not come to an end"):
+        world.rebuild()
+    done.set()
+    holder.join(60)
+    assert catalog.current(world.home) == old
+    world.take({"ferry": "Still writing."})
+    assert succession.planned(world.home) is not None  # to go on with
+
+
+def test_another_model_answers_with_the_same_texts_under_the_same_ids(world, other):
+    before, old = world.content(), catalog.current(world.home)
+    world.rebuild(succession.MIGRATE, other.remake())
+    assert world.content() == before
+    assert world.live.config.dimensions == (other.dimension,)
+    ferry = world.live.chunks_of(ids(world)[0])
+    found = vectors(world.live, ids(world)[0]).dense
+    assert np.allclose(found, other.rows([one.chunk.text for one in ferry]), atol=1e-6)
+    for one in world.live.list_manifests():
+        assert one.live is None or one.recorded == {"context": "0", "dtype": "float32", "chunk_tokens": "8"}
+    assert world.kept() == old.name
+
+
+def test_a_passage_without_a_token_of_the_new_model_shares_its_neighbours_vector(world, other):
+    text = "Numbers come first here and last. 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18"
+    world.take({"numbers": text})
+    key = next(one.id for one in world.live.list_manifests() if one.document.title == "numbers")
+    last = world.live.chunks_of(key)[-1].chunk.text
+    assert not any(letter.isalpha() for letter in last)
+    world.rebuild(succession.MIGRATE, other.remake())
+    rows = vectors(world.live, key).dense
+    assert np.array_equal(rows[-1], rows[-2])
+    assert world.text("numbers") == text
+
+
+def test_going_back_embeds_only_what_changed_since(world, other):
+    rows = {one: vectors(world.live, one).dense for one in ids(world)}
+    world.rebuild(succession.MIGRATE, other.remake())
+    world.take({"ferry": "The ferry sails to the island now.", "new": "A new one."}, other)
+    world.remove("tides")
+    after, migrated = world.content(), catalog.current(world.home)
+    back = type(world.embedder)()
+    from ingest.remaking import Reembed
+    from search.analyzer import Analyzer
+
+    world.rebuild(succession.ROLLBACK, Reembed(back, Analyzer(), lambda: False))
+    assert world.live.config == world.config
+    assert world.content() == after
+    assert back.embedded == 2
+    seals = next(one for one in world.live.list_manifests() if one.document.title == "seals")
+    assert np.allclose(vectors(world.live, seals.id).dense, rows[seals.id], rtol=0, atol=1e-6)
+    assert world.kept() == migrated.name
+
+
+def test_optimising_keeps_the_generation_of_the_other_model(world, other):
+    old = catalog.current(world.home).name
+    world.rebuild(succession.MIGRATE, other.remake())
+    world.rebuild()
+    assert world.kept() == old
+    assert world.folders() == {old, catalog.current(world.home).name}
+
+
+def test_what_was_stopped_goes_on_without_doing_it_again(world, other):
+    before, moved = world.content(), []
+
+    def stop() -> bool:
+        return len(moved) > 0
+
+    with pytest.raises(StoppedError):
+        world.rebuild(succession.MIGRATE, other.remake(), moved=moved.append, stop=stop)
+    assert world.content() == before
+    done = len(other.texts)
+    world.start()
+    world.rebuild(succession.MIGRATE, other.remake())
+    assert world.content() == before
+    assert len(other.texts) == 3
+    assert done <= 3
+
+
+def test_a_build_for_something_else_makes_way(world, other):
+    with pytest.raises(StoppedError):
+        world.rebuild(succession.MIGRATE, other.remake(), stop=lambda: True)
+    begun = succession.planned(world.home).generation
+    world.rebuild()
+    assert begun not in world.folders()
+    assert world.live.config == world.config
+
+
+def test_a_begun_copy_that_is_damaged_is_made_anew(world):
+    with pytest.raises(StoppedError):
+        world.rebuild(stop=lambda: True)
+    begun = succession.planned(world.home).generation
+
+    def open_store(folder, config, aside):
+        if folder.name == begun:
+            raise StoreDamagedError("half of it is gone")
+        return world.open_store(folder, config, aside)
+
+    before = world.content()
+    world.rebuild(open_store=open_store)
+    assert world.content() == before
+    assert begun not in world.folders()
+
+
+def test_a_document_that_lacks_passages_stops_the_build_and_says_what_to_do(world):
+    ferry = next(one for one in world.live.list_manifests() if one.document.title == "ferry")
+    world.live.remove_chunks([world.live.chunks_of(ferry.id)[0].chunk.id])
+    old = catalog.current(world.home)
+    with pytest.raises(StoreDamagedError, match=r"ferry.*lack passages.*latewood verify --repair"):
+        world.rebuild()
+    assert catalog.current(world.home) == old
+
+
+def test_a_copy_that_lost_something_does_not_take_over(world):
+    old = catalog.current(world.home)
+
+    def open_store(folder, config, aside):
+        store = world.open_store(folder, config, aside)
+        if not aside:  # after optimising
+            lost = store.list_chunks(limit=1)
+            store.remove_chunks([one.id for one in lost])
+        return store
+
+    with pytest.raises(StoreDamagedError, match="does not take over"):
+        world.rebuild(open_store=open_store)
+    assert catalog.current(world.home) == old
+
+
+def test_too_little_room_is_found_before_anything_is_copied(world, monkeypatch):
+
+    kind = type(world.disk[catalog.current(world.home)])
+    was = kind.stats
+    monkeypatch.setattr(kind, "stats", lambda store: replace(was(store), bytes=2**60))
+    with pytest.raises(DiskFullError, match="to optimise this index takes"):
+        world.rebuild()
+    assert succession.planned(world.home) is None
+    assert world.folders() == {catalog.current(world.home).name}
