@@ -1,0 +1,79 @@
+"""The owner that is killed: opens the index as the service does, ingests the folder once, and ends.
+
+It counts every message to the store's worker process and can be told to kill itself, the worker, or both,
+just before, just after sending, or just after the answer of the n-th.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from killing_world import CONFIG, run_sync
+
+from ingest import commit
+from search.stores import catalog, edge_process
+from search.stores.edge import EdgeStore
+
+if TYPE_CHECKING:
+    from killing_nursery import Nursery
+
+SELF, WORKER, BOTH = "self", "worker", "both"
+BEFORE, SENT, AFTER = "before", "sent", "after"
+
+
+class _Fuse:
+    """Counts the store's messages, and kills at one of them."""
+
+    def __init__(self, at: int, who: str, when: str) -> None:
+        self.calls = 0
+        self._at, self._who, self._when = at, who, when
+        self._ask = edge_process.WorkerProcess.ask
+
+    def ask(self, worker: edge_process.WorkerProcess, method: str, arguments: tuple[Any, ...]) -> Any:
+        self.calls += 1
+        struck = self.calls == self._at
+        if struck and self._when == BEFORE:
+            self._strike(worker)
+        if struck and self._when == SENT:
+            worker._connection.send((method, arguments))
+            self._strike(worker)
+        answer = self._ask(worker, method, arguments)
+        if struck and self._when == AFTER:
+            self._strike(worker)
+        return answer
+
+    def _strike(self, worker: edge_process.WorkerProcess) -> None:
+        if self._who != SELF:
+            os.kill(worker.pid, signal.SIGKILL)
+        if self._who != WORKER:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def open_index(data: Path) -> EdgeStore:
+    """As the service opens it, but for the recovery; made if there is none."""
+    if not catalog.exists(data, "default", "default"):
+        catalog.create(data, "default", "default", CONFIG)
+    generation = catalog.path_of(data, "default", "default")
+    return EdgeStore(generation, catalog.read_config(generation))
+
+
+def own(nursery: Nursery, report: socket.socket, spec: dict[str, Any]) -> None:
+    """Ingest `spec["folder"]` into `spec["data"]`; tells when it begins, and the number of messages."""
+    edge_process.subprocess = nursery.subprocess_module()  # type: ignore[assignment]
+    fuse = _Fuse(spec.get("at", 0), spec.get("who", SELF), spec.get("when", BEFORE))
+
+    def ask(worker: edge_process.WorkerProcess, method: str, arguments: tuple[Any, ...]) -> Any:
+        return fuse.ask(worker, method, arguments)
+
+    edge_process.WorkerProcess.ask = ask  # type: ignore[method-assign]
+    report.send(b"begun 0\n")
+    store = open_index(Path(spec["data"]))
+    commit.recover(store)
+    report.send(f"open {store.worker_pid}\n".encode())
+    run_sync(lambda: store, Path(spec["folder"]))
+    store.close()
+    report.send(f"done {fuse.calls}\n".encode())
