@@ -204,6 +204,9 @@ class JobBody(Strict):
     dry_run: bool = False
     keep_deleted: bool = False
     allow_empty: bool = False
+    include: list[str] = []
+    exclude: list[str] = []
+    hidden: bool = False
 
 
 class ErrorDetail(BaseModel):

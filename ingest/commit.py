@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from ingest.types import Document
 from search.stores.base import Store
+from search.stores.switch import one_walk
 from search.types import DocumentInfo, Failure, FileStamp, Manifest, ManifestWrite, StoreUnavailableError
 
 _TRIES = 50
@@ -163,6 +164,7 @@ def finish(store: Store, manifests: Sequence[Manifest]) -> None:
     _update(store, {manifest.id: clear(manifest.replaced) for manifest in manifests})
 
 
+@one_walk
 def remove(store: Store, ids: Sequence[str]) -> int:
     """Take these documents out: invisible at once, then swept. The number that answered before."""
 
@@ -189,19 +191,22 @@ def note_failure(store: Store, info: DocumentInfo, failure: Failure) -> None:
     _update(store, {info.id: change})
 
 
-def note_unchanged(store: Store, stamps: Mapping[str, FileStamp]) -> None:
-    """Record new stamps of files that were touched and found to have the same content."""
+@one_walk
+def note_unchanged(store: Store, document_id: str, stamp: FileStamp, modified: str) -> None:
+    """Record the new stamp of a file that was touched and has the same content, and when it was modified."""
 
-    def stamped(stamp: FileStamp) -> Change:
-        def change(old: Manifest | None) -> Manifest | None:
-            return old if old is None or old.live is None else replace(old, stamp=stamp, failure=None)
+    def stamped(old: Manifest | None) -> Manifest | None:
+        if old is None or old.live is None:
+            return old
+        document = replace(old.document, modified=modified)
+        if document != old.document:  # first the passages: the stamp says that they are done
+            store.put_info(document_id, old.live, document)
+        return replace(old, document=document, stamp=stamp, failure=None)
 
-        return change
-
-    if stamps:
-        _update(store, {key: stamped(stamp) for key, stamp in stamps.items()})
+    _update(store, {document_id: stamped})
 
 
+@one_walk
 def recover(store: Store) -> int:
     """Finish what a killed writer left: to be called when no other writer can be at work.
 

@@ -22,6 +22,7 @@ from ingest.twins import Reuse, Twins, Wanted
 from ingest.types import Document, ParseError
 from search.analyzer import Analyzer
 from search.stores.base import Store
+from search.stores.switch import one_walk
 from search.types import Chunk, DocumentInfo, FileStamp, Passage
 
 WRITE_CHUNKS = 1024
@@ -76,7 +77,6 @@ def utc(seconds: float | None = None) -> str:
 
 def describe(document: Document) -> DocumentInfo:
     """What a document's passages carry for citing and filtering."""
-    modified = _when(document.stamp)
     metadata = dict(document.metadata)
     language = metadata.pop("language", "")
     return DocumentInfo(
@@ -86,13 +86,13 @@ def describe(document: Document) -> DocumentInfo:
         title=document.title,
         kind=document.kind,
         language=language if isinstance(language, str) else "",
-        modified=modified,
+        modified=modified(document.stamp),
         ingested=utc(),
         metadata=metadata,
     )
 
 
-def _when(stamp: FileStamp | None) -> str:
+def modified(stamp: FileStamp | None) -> str:
     """When a file was modified; empty when unknown, or outside the years that can be written."""
     if stamp is None:
         return ""
@@ -193,7 +193,9 @@ class _Walk:
             return Outcome(document, error=ParseError("cannot_be_indexed", str(error)))
 
     def _embed(self, batch: Sequence[Prepared]) -> list[_Embedded]:
-        wanted = [Wanted(one.document.content_hash, one.document.text, one.chunks) for one in batch]
+        wanted = [
+            Wanted(one.document.content_hash, one.document.text, one.chunks, one.document.id) for one in batch
+        ]
         dense = self._reuse.rows(self._embedder, wanted, lambda: self._halted.is_set() or self._stop())
         return [_Embedded(one, Vectors(rows, one.sparse)) for one, rows in zip(batch, dense, strict=True)]
 
@@ -229,6 +231,7 @@ def _alone(one: Given, work: Callable[[list[Given]], Sequence[Made]]) -> Made | 
         return Outcome(one.document, error=ParseError("cannot_be_indexed", str(error)))
 
 
+@one_walk
 def _write(store: Store, batch: Sequence[_Embedded], recorded: Mapping[str, str]) -> list[Outcome]:
     """Announce, write, commit."""
     infos = [describe(one.document) for one in batch]

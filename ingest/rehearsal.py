@@ -6,22 +6,22 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from ingest.known import Known
 from ingest.parsing.router import HEAD_BYTES, route
 from ingest.report import Problem, Report
 from ingest.sources import Plan, ScannedFile
 from ingest.types import ParseError
-from search.types import Manifest
 
 
-def rehearse(plan: Plan, manifests: Mapping[str, Manifest], report: Report, *, keep_deleted: bool) -> None:
+def rehearse(plan: Plan, known: Mapping[str, Known], report: Report, *, keep_deleted: bool) -> None:
     """Count what would be added, updated, left alone, removed and skipped.
 
     Files are looked at, not parsed: one that would fail in its parser counts as added or updated.
     """
-    report.deleted = 0 if keep_deleted else sum(manifest.live is not None for manifest in plan.removed)
+    report.deleted = 0 if keep_deleted else sum(one.live for one in plan.removed)
     for file in (*plan.new, *plan.changed, *plan.check):
-        manifest = manifests.get(file.uri)
-        live = manifest is not None and manifest.live is not None
+        before = known.get(file.uri)
+        live = before is not None and before.live
         try:
             head = _look(file)
         except ParseError as error:
@@ -29,9 +29,9 @@ def rehearse(plan: Plan, manifests: Mapping[str, Manifest], report: Report, *, k
             (report.skipped if error.skipped else report.failed).append(problem)
             report.deleted += int(live and error.skipped and not keep_deleted)
             continue
-        if manifest is None or not live:
+        if before is None or not live:
             report.added += 1
-        elif head == manifest.content_hash:
+        elif head == before.content_hash:
             report.unchanged += 1
         else:
             report.updated += 1

@@ -1,7 +1,4 @@
-"""What a folder holds now, and how files and folders are named.
-
-A source is a folder, named by its file uri ending in "/", or a single file, named by its own uri.
-"""
+"""What a folder holds now."""
 
 from __future__ import annotations
 
@@ -13,23 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import time_ns
 from typing import NamedTuple
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
+from ingest.naming import SourceError, file_uri, real_file, uri_of
+from ingest.selection import EVERYTHING, Selection
 from search.types import FileStamp
-
-
-class SourceError(Exception):
-    """A source that cannot be ingested as asked.
-
-    Attributes:
-        code: `source_missing`, `source_unreadable`, `source_empty`, `source_overlap` or `source_invalid`.
-        message: what, the remedy.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 class Finding(NamedTuple):
@@ -63,6 +48,7 @@ class ScanResult:
         unreadable: uris, a folder's ending in "/", about which nothing is known; what was ingested from
             there must not be taken for removed.
         identity: device and inode of the folder that was scanned; None for a file or a missing root.
+        selection: what of the folder was asked for.
     """
 
     files: tuple[ScannedFile, ...] = ()
@@ -70,63 +56,24 @@ class ScanResult:
     failed: tuple[Finding, ...] = ()
     unreadable: tuple[str, ...] = ()
     identity: tuple[int, int] | None = field(default=None, compare=False)
+    selection: Selection = EVERYTHING
 
 
-# --- names --------------------------------------------------------------------------------------------------
+class _Folder(NamedTuple):
+    """A folder below the root: its uri ends in "/", and so does its place, empty for the root."""
 
-
-def folder_uri(path: str | os.PathLike[str]) -> str:
-    """The uri of a source: of the folder behind all links, ending in "/"; a file's own uri for a file.
-
-    Raises:
-        SourceError: `source_invalid`, an empty path or one with a NUL.
-    """
-    if not os.fspath(path) or "\0" in os.fspath(path):
-        raise SourceError("source_invalid", f"{os.fspath(path)!r} names no folder or file; give its path")
-    if Path(path).is_file():
-        return file_uri(path)
-    uri = _uri(os.path.realpath(path))
-    return uri if uri.endswith("/") else uri + "/"
-
-
-def file_uri(path: str | os.PathLike[str]) -> str:
-    """The uri of a file: links in its folder's path are resolved, a link that is the file itself is not."""
-    return _uri(_real_file(path))
-
-
-def path_of(uri: str) -> str:
-    """The path that a file uri names; bytes that are not UTF-8 stand as lone surrogates.
-
-    Raises:
-        SourceError: `source_invalid`, not a `file:///` uri.
-    """
-    if not uri.startswith("file:///"):
-        raise SourceError(
-            "source_invalid", f"{uri!r} is not a file:/// uri; name a folder or file on this machine"
-        )
-    return os.fsdecode(unquote_to_bytes(uri.removeprefix("file://"))).rstrip("/") or "/"
-
-
-def _uri(path: str) -> str:
-    return "file://" + quote(os.fsencode(path), safe="/")
-
-
-def _real_file(path: str | os.PathLike[str]) -> str:
-    absolute = Path(path).absolute()
-    if absolute.name in ("", ".."):
-        return os.path.realpath(absolute)
-    return str(Path(os.path.realpath(absolute.parent), absolute.name))
-
-
-# --- scanning -----------------------------------------------------------------------------------------------
+    path: str
+    uri: str
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     """A scan under way; `folders` are still to be listed."""
 
-    folders: list[str]
+    folders: list[_Folder]
     left_out: frozenset[str]
+    selection: Selection
     files: list[ScannedFile] = field(default_factory=list)
     skipped: list[Finding] = field(default_factory=list)
     failed: list[Finding] = field(default_factory=list)
@@ -151,16 +98,17 @@ def scan(
     *,
     missing_ok: bool = False,
     left_out: Iterable[str | os.PathLike[str]] = (),
+    selection: Selection = EVERYTHING,
 ) -> ScanResult:
     """Find the files of a source, in order of uri.
 
-    Hidden files and folders are left out. Links to files are followed, links to folders are not. A file that
-    vanishes meanwhile is not there.
+    Links to files are followed, links to folders are not. A file that vanishes meanwhile is not there.
 
     Args:
         root: a folder, a file, or a link to one.
         missing_ok: take a root that does not exist for an empty one.
         left_out: folders below root not to look into, such as the index itself.
+        selection: what of a folder to take; nothing is said of the rest.
 
     Raises:
         SourceError: `source_missing`, `source_unreadable`, or `source_invalid` for what is neither a folder
@@ -170,10 +118,10 @@ def scan(
     try:
         status = Path(root).stat()
         if stat.S_ISDIR(status.st_mode):
-            return _scan_folder(os.path.realpath(root), left_out)
+            return _scan_folder(os.path.realpath(root), left_out, selection)
     except (FileNotFoundError, NotADirectoryError) as error:
         if missing_ok:
-            return ScanResult()
+            return ScanResult(selection=selection)
         message = f"{os.fspath(root)!r} does not exist; give the path of a folder or file"
         raise SourceError("source_missing", message) from error
     except OSError as error:
@@ -182,18 +130,19 @@ def scan(
     if not stat.S_ISREG(status.st_mode):
         message = f"{os.fspath(root)!r} is neither a folder nor a file; give one of the two"
         raise SourceError("source_invalid", message)
-    return ScanResult((ScannedFile(_real_file(root), file_uri(root), _stamp(status, scanned_ns)),))
+    file = ScannedFile(real_file(root), file_uri(root), _stamp(status, scanned_ns))
+    return ScanResult((file,), selection=selection)
 
 
-def _scan_folder(root: str, left_out: Iterable[str | os.PathLike[str]]) -> ScanResult:
+def _scan_folder(root: str, left_out: Iterable[str | os.PathLike[str]], selection: Selection) -> ScanResult:
     """Raises OSError when the root itself cannot be listed; what fails below it is part of the result."""
-    found = _Found([], frozenset(os.path.realpath(path) for path in left_out))
+    found = _Found([], frozenset(os.path.realpath(path) for path in left_out), selection)
     if any(Path(root).is_relative_to(path) for path in found.left_out):
         raise SourceError(
             "source_invalid", f"{root!r} is the data directory itself; give a folder of documents"
         )
     identity = _identity(root)
-    _list(found, root)
+    _list(found, _Folder(root, _as_folder(uri_of(root)), ""))
     while found.folders:
         folder = found.folders.pop()
         try:
@@ -201,13 +150,14 @@ def _scan_folder(root: str, left_out: Iterable[str | os.PathLike[str]]) -> ScanR
         except FileNotFoundError:
             continue  # vanished since its parent was listed: gone, like everything in it
         except OSError as error:
-            found.fail(_uri(folder) + "/", error)
+            found.fail(folder.uri, error)
     result = ScanResult(
         tuple(sorted(found.files, key=lambda file: file.uri)),
         tuple(sorted(found.skipped)),
         tuple(sorted(found.failed)),
         tuple(sorted(found.unreadable)),
         identity,
+        selection,
     )
     check_unmoved(root, result)
     return result
@@ -239,21 +189,27 @@ def _identity(path: str | os.PathLike[str]) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _list(found: _Found, folder: str) -> None:
-    with os.scandir(folder) as listing:
-        entries = [entry for entry in listing if not entry.name.startswith(".")]
+def _as_folder(uri: str) -> str:
+    return uri if uri.endswith("/") else uri + "/"
+
+
+def _list(found: _Found, folder: _Folder) -> None:
+    with os.scandir(folder.path) as listing:
+        entries = list(listing)
     for entry in entries:
+        uri = folder.uri + quote(os.fsencode(entry.name))
         try:
-            _look_at(found, entry)
+            _look_at(found, entry, uri, folder.place + entry.name)
         except OSError as error:
-            found.fail(_uri(entry.path), error)
+            found.fail(uri, error)
 
 
-def _look_at(found: _Found, entry: os.DirEntry[str]) -> None:
-    uri = _uri(entry.path)
+def _look_at(found: _Found, entry: os.DirEntry[str], uri: str, place: str) -> None:
     if entry.is_dir(follow_symlinks=False):
-        if entry.path not in found.left_out:
-            found.folders.append(entry.path)
+        if entry.path not in found.left_out and found.selection.takes_folder(place):
+            found.folders.append(_Folder(entry.path, uri + "/", place + "/"))
+        return
+    if not found.selection.takes_file(place):
         return
     scanned_ns = time_ns()  # before the look, so that a change right after it counts as close to it
     try:

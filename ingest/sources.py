@@ -5,20 +5,15 @@ A document belongs to exactly one source, so two sources may not overlap.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
-from ingest.scanning import (
-    Finding,
-    ScannedFile,
-    ScanResult,
-    SourceError,
-    file_uri,
-    folder_uri,
-    path_of,
-    scan,
-)
-from search.types import FileStamp, Manifest
+from ingest.known import Known
+from ingest.naming import SourceError, covers, file_uri, folder_uri, path_of
+from ingest.scanning import Finding, ScannedFile, ScanResult, scan
+from search.types import FileStamp
 
 __all__ = [
     "GRAIN_NS",
@@ -50,7 +45,7 @@ class Plan:
         changed: files with a live version whose bytes differ, or are to be tried again after a failure.
         check: files that look unchanged and may not be: their content hash decides.
         unchanged: nothing to do.
-        removed: manifests whose file is gone.
+        removed: documents whose file is gone, or not asked for any more.
         failed_before: files whose present bytes failed for good: not to be tried, but to be named again.
     """
 
@@ -58,7 +53,7 @@ class Plan:
     changed: tuple[ScannedFile, ...]
     check: tuple[ScannedFile, ...]
     unchanged: tuple[ScannedFile, ...]
-    removed: tuple[Manifest, ...]
+    removed: tuple[Known, ...]
     failed_before: tuple[ScannedFile, ...]
 
 
@@ -73,7 +68,7 @@ def check_overlap(source: str, known: Collection[str]) -> None:
         SourceError: `source_overlap`, naming both.
     """
     for other in sorted(known):
-        if other != source and (_covers(other, source) or _covers(source, other)):
+        if other != source and (covers(other, source) or covers(source, other)):
             raise SourceError(
                 "source_overlap",
                 f"{source} and {other}, which was ingested before, overlap; ingest {other} again, or delete "
@@ -81,15 +76,15 @@ def check_overlap(source: str, known: Collection[str]) -> None:
             )
 
 
-def check_root(
-    source: str, found: ScanResult, manifests: Mapping[str, Manifest], *, allow_empty: bool
-) -> None:
+def check_root(source: str, found: ScanResult, known: Mapping[str, Known], *, allow_empty: bool) -> None:
     """Refuse a source that had documents and holds no file any more: more likely unmounted than emptied.
+
+    Documents that patterns leave out now are meant to go, and count for nothing here.
 
     Args:
         source: its uri.
         found: what it holds now.
-        manifests: its documents by uri.
+        known: its documents by uri.
         allow_empty: remove them all.
 
     Raises:
@@ -97,7 +92,8 @@ def check_root(
     """
     if found.files or allow_empty:
         return
-    gone = sum(manifest.live is not None for manifest in _removed(found, manifests))
+    removed = _removed(source, found, known)
+    gone = sum(one.live and _asked_for(source, found, one.uri) for one in removed)
     if gone:
         raise SourceError(
             "source_empty",
@@ -106,37 +102,38 @@ def check_root(
         )
 
 
-def diff(found: ScanResult, manifests: Mapping[str, Manifest], *, parser_version: str) -> Plan:
+def diff(source: str, found: ScanResult, known: Mapping[str, Known], *, parser_version: str) -> Plan:
     """Compare a scan with what the index holds of the same source (design, decision 2).
 
     Args:
+        source: its uri.
         found: the scan.
-        manifests: the source's manifests by uri.
+        known: the source's documents by uri.
         parser_version: of the parser in use; a file that failed under another one is tried again.
     """
     sorted_out: dict[str, list[ScannedFile]] = {
         name: [] for name in ("new", "changed", "check", "unchanged", "failed_before")
     }
     for file in found.files:
-        sorted_out[_verdict(file, manifests.get(file.uri), parser_version)].append(file)
+        sorted_out[_verdict(file, known.get(file.uri), parser_version)].append(file)
     lists = {name: tuple(files) for name, files in sorted_out.items()}
-    return Plan(removed=tuple(_removed(found, manifests)), **lists)
+    return Plan(removed=tuple(_removed(source, found, known)), **lists)
 
 
-def _verdict(file: ScannedFile, manifest: Manifest | None, parser_version: str) -> str:
-    if manifest is None:
+def _verdict(file: ScannedFile, known: Known | None, parser_version: str) -> str:
+    if known is None:
         return "new"
-    failure = manifest.failure
+    failure = known.failure
     if failure is not None and not failure.transient and failure.parser == parser_version:
         stamp = failure.stamp
         if stamp is not None and stamp.same_file_state(file.stamp) and not _within_grain(stamp):
             return "failed_before"
-    if manifest.live is None:
+    if not known.live:
         return "new"
-    if manifest.stamp is None or not manifest.stamp.same_file_state(file.stamp):
+    if known.stamp is None or not known.stamp.same_file_state(file.stamp):
         return "changed"
     # Its failed bytes were replaced by those that answer: reading them once more clears the failure.
-    return "check" if failure is not None or _within_grain(manifest.stamp) else "unchanged"
+    return "check" if failure is not None or _within_grain(known.stamp) else "unchanged"
 
 
 def _within_grain(stamp: FileStamp) -> bool:
@@ -144,14 +141,19 @@ def _within_grain(stamp: FileStamp) -> bool:
     return stamp.ctime_ns >= stamp.scanned_ns - GRAIN_NS or abs(stamp.mtime_ns - stamp.scanned_ns) <= GRAIN_NS
 
 
-def _removed(found: ScanResult, manifests: Mapping[str, Manifest]) -> list[Manifest]:
+def _removed(source: str, found: ScanResult, known: Mapping[str, Known]) -> list[Known]:
     present = {file.uri for file in found.files}
-    return [
-        manifest
-        for uri, manifest in sorted(manifests.items())
-        if uri not in present and not any(_covers(place, uri) for place in found.unreadable)
-    ]
+    return [one for uri, one in sorted(known.items()) if uri not in present and _is_gone(source, found, uri)]
 
 
-def _covers(place: str, uri: str) -> bool:
-    return place == uri or (place.endswith("/") and uri.startswith(place))
+def _is_gone(source: str, found: ScanResult, uri: str) -> bool:
+    """Whether a file that was not found is known to be away, or is not asked for wherever it is."""
+    unknown = any(covers(place, uri) for place in found.unreadable)
+    return not unknown or not _asked_for(source, found, uri)
+
+
+def _asked_for(source: str, found: ScanResult, uri: str) -> bool:
+    """Whether a scan of the source takes the file of this uri, if it is there."""
+    if not source.endswith("/"):
+        return True
+    return found.selection.takes(os.fsdecode(unquote_to_bytes(uri.removeprefix(source))))

@@ -1,11 +1,12 @@
 """Make a collection's documents of one source equal to what the source holds now.
 
 scan -> diff against manifests -> remove what vanished -> parse what is new or changed -> ingest walk
+     -> remove what was renamed
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Mapping, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,16 +15,22 @@ from time import monotonic
 from urllib.parse import unquote
 
 from ingest import commit
+from ingest.known import Known, holdings
+from ingest.moves import partners_together, perhaps_renamed, twins_of
 from ingest.parsing.parse import PARSER_VERSION
 from ingest.parsing.protocol import ParsedFile, Unchanged
 from ingest.parsing.workers import ParserPool
-from ingest.pipeline import Index, ingest, utc
+from ingest.pipeline import Index, ingest, modified, utc
 from ingest.rehearsal import rehearse
 from ingest.report import Problem, Report
 from ingest.scanning import ScanResult, check_unmoved
+from ingest.selection import EVERYTHING, Selection
 from ingest.sources import Plan, ScannedFile, check_overlap, check_root, diff, file_uri, folder_uri, scan
+from ingest.twins import Twins
 from ingest.types import Document, ParseError, document_id
-from search.types import DocumentInfo, Failure, FileStamp, Manifest
+from search.types import DocumentInfo, Failure, FileStamp
+
+_REMOVED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,7 @@ class SyncOptions:
     dry_run: bool = False
     keep_deleted: bool = False
     allow_empty: bool = False
+    selection: Selection = EVERYTHING
 
 
 Progress = Callable[[Report], None]
@@ -59,11 +67,11 @@ class _Run:
     options: SyncOptions
     work: Work
     report: Report
-    manifests: Mapping[str, Manifest]
+    known: Mapping[str, Known]
 
     def known_hash(self, file: ScannedFile) -> str | None:
-        manifest = self.manifests.get(file.uri)
-        return manifest.content_hash if manifest is not None and manifest.live is not None else None
+        before = self.known.get(file.uri)
+        return before.content_hash if before is not None and before.live else None
 
 
 def sync(open_index: Callable[[], Index], root: str, options: SyncOptions, work: Work) -> Report:
@@ -76,20 +84,20 @@ def sync(open_index: Callable[[], Index], root: str, options: SyncOptions, work:
         StoreError: the store refused; what was committed before stays.
     """
     started = monotonic()
-    found = scan(root, missing_ok=options.allow_empty, left_out=work.left_out)
+    found = scan(root, missing_ok=options.allow_empty, left_out=work.left_out, selection=options.selection)
     index = open_index()
-    known = _sources(index)
-    source = _source_of(root, known)
-    check_overlap(source, known)
-    manifests = {manifest.document.uri: manifest for manifest in all_manifests(index, source)}
-    check_root(source, found, manifests, allow_empty=options.allow_empty)
-    plan = diff(found, manifests, parser_version=PARSER_VERSION)
-    run = _Run(index, source, options, work, Report(), manifests)
+    held = holdings(index.store, {file_uri(root), folder_uri(root)})
+    source = _source_of(root, held.sources)
+    check_overlap(source, held.sources)
+    known = held.mine[source]
+    check_root(source, found, known, allow_empty=options.allow_empty)
+    plan = diff(source, found, known, parser_version=PARSER_VERSION)
+    run = _Run(index, source, options, work, Report(), known)
     _book_scan(run, found, plan)
     if options.dry_run:
-        rehearse(plan, manifests, run.report, keep_deleted=options.keep_deleted)
+        rehearse(plan, known, run.report, keep_deleted=options.keep_deleted)
     else:
-        _carry_out(run, plan, lambda: check_unmoved(root, found))
+        _carry_out(run, plan, twins_of(held.others, plan, known), lambda: check_unmoved(root, found))
     report = run.report
     stats = index.store.stats()
     report.documents, report.chunks = stats.documents, stats.chunks
@@ -113,46 +121,45 @@ def _book_scan(run: _Run, found: ScanResult, plan: Plan) -> None:
     report.unchanged = len(plan.unchanged)
     report.total = len(plan.new) + len(plan.changed) + len(plan.check)
     for file in plan.failed_before:
-        failure = run.manifests[file.uri].failure
+        failure = run.known[file.uri].failure
         if failure is not None:
             report.failed.append(Problem(file.uri, failure.code, failure.message))
 
 
-def _carry_out(run: _Run, plan: Plan, check_source: Callable[[], None]) -> None:
-    """Remove what is gone, then take in what is new."""
-    store = run.index.store
-    if plan.removed and not run.options.keep_deleted:
-        check_source()
-        run.report.deleted = commit.remove(store, [manifest.id for manifest in plan.removed])
+def _carry_out(run: _Run, plan: Plan, twins: Twins, check_source: Callable[[], None]) -> None:
+    """Remove what is gone, then take in what is new; what may only have been renamed is removed last.
+
+    Its vectors can be copied until then. Stopped or killed in between, both are there, whole, until the next
+    ingest removes the old one.
+    """
+    last = perhaps_renamed(plan)
+    removed = () if run.options.keep_deleted else plan.removed
+    _remove(run, [one.id for one in removed if one.id not in last], check_source)
     run.work.progress(run.report)
-    _ingest_files(run, [*plan.new, *plan.changed, *plan.check])
-    store.flush()
+    changed = partners_together(plan.changed, run.known)
+    _ingest_files(run, [*plan.new, *changed, *plan.check], twins)
+    if not run.work.stop():
+        _remove(run, [one.id for one in removed if one.id in last], check_source)
+    run.index.store.flush()
 
 
-def all_manifests(index: Index, source: str | None = None) -> Iterator[Manifest]:
-    """Every manifest, of one source when it is given, page by page."""
-    after: str | None = None
-    while page := index.store.list_manifests(source=source, after=after):
-        yield from page
-        after = page[-1].id
+def _remove(run: _Run, ids: Sequence[str], check_source: Callable[[], None]) -> None:
+    for start in range(0, len(ids), _REMOVED_AT_ONCE):
+        check_source()
+        run.report.deleted += commit.remove(run.index.store, ids[start : start + _REMOVED_AT_ONCE])
 
 
-def _sources(index: Index) -> set[str]:
-    """Sources of the documents that answer; one with failures only stands in nobody's way."""
-    return {manifest.document.source for manifest in all_manifests(index) if manifest.live is not None}
-
-
-def _ingest_files(run: _Run, files: Sequence[ScannedFile]) -> None:
+def _ingest_files(run: _Run, files: Sequence[ScannedFile], twins: Twins) -> None:
     """Parse ahead in child processes while documents are embedded and written here."""
     parsed = _parsed_documents(run, files)
     report = run.report
     with closing(parsed):
-        for outcome in ingest(run.index, parsed, run.work.stop):
+        for outcome in ingest(run.index, parsed, run.work.stop, twins):
             document = outcome.document
-            before = run.manifests.get(document.uri)
+            before = run.known.get(document.uri)
             if outcome.error is not None:
                 _book(run, _File(document.uri, document.stamp, document.content_hash), outcome.error)
-            elif before is not None and before.live is not None:
+            elif before is not None and before.live:
                 report.updated += 1
             else:
                 report.added += 1
@@ -208,7 +215,7 @@ def _settle(run: _Run, file: ScannedFile, future: Future[ParsedFile | Unchanged]
         _book(run, _File(file.uri, file.stamp), error)
         return None
     if isinstance(answer, Unchanged):
-        commit.note_unchanged(run.index.store, {key: answer.stamp})
+        commit.note_unchanged(run.index.store, key, answer.stamp, modified(answer.stamp))
         run.report.unchanged += 1
         return None
     return document_from(answer, Place(key, file.uri, run.source))

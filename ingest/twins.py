@@ -1,36 +1,46 @@
 """Dense rows without embedding: a document with the same text, cut at the same places, has the same ones.
 
 Where rows may come from, in this order: another document of the batch, one of a batch that is still being
-written, a live document of the store (its twin). Context and metadata may differ between twins; they are no
+written, a document that was replaced a moment ago and whose content another one may have now, a live document
+of the store (its twin). Context and metadata may differ between twins; they are no
 part of a dense vector, and the sparse one is always made anew.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from embedder.types import Embedder, Floats, Span, SpannedText
 from search.stores.base import Store
-from search.types import Chunk, Manifest
+from search.types import Chunk, Manifest, Passage
 
 PAGE = 256  # chunks read of a twin at a time
+KEPT_BYTES = 64 * 2**20  # of rows and texts of replaced documents; the oldest go first
 IN_FLIGHT = 3  # batches that may be embedded and not yet committed: one waits, one is written, one is done
+
+
+Key = tuple[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A tiled document that needs dense rows: `chunks` tile `text`, `content_hash` is of its bytes."""
+    """A tiled document that needs dense rows: `chunks` tile `text`, `content_hash` is of its bytes.
+
+    Attributes:
+        document_id: the document whose live version will be replaced.
+    """
 
     content_hash: str
     text: str
     chunks: Sequence[Chunk]
+    document_id: str = ""
 
     @property
-    def key(self) -> tuple[str, tuple[int, ...]]:
+    def key(self) -> Key:
         """What rows depend on: the text, and where each chunk ends."""
         return self.text, tuple(chunk.end for chunk in self.chunks)
 
@@ -41,9 +51,15 @@ class Twins:
     Safe to share by threads.
     """
 
-    def __init__(self, live: Mapping[str, str] | None = None) -> None:
-        """Begin with these: content hash -> id of a live document with that content."""
+    def __init__(self, live: Mapping[str, str] | None = None, leaving: Collection[str] = ()) -> None:
+        """Begin with these.
+
+        Args:
+            live: content hash -> id of a live document with that content.
+            leaving: ids of documents that will be replaced and whose content may have moved to another one.
+        """
         self._ids = dict(live or {})
+        self._leaving = frozenset(leaving)
 
     @classmethod
     def of(cls, manifests: Iterable[Manifest]) -> Twins:
@@ -74,6 +90,30 @@ class Twins:
             for key, one in zip(ids, wanted, strict=True)
         ]
 
+    def left(self, store: Store, wanted: Sequence[Wanted], recorded: Mapping[str, str]) -> dict[Key, Floats]:
+        """Rows of these documents as they are before they are replaced, where the content may have moved."""
+        ids = [one.document_id for one in wanted if one.document_id in self._leaving]
+        found: dict[Key, Floats] = {}
+        for manifest in store.get_manifests(ids) if ids else []:
+            if manifest.live is None or dict(manifest.recorded) != dict(recorded):
+                continue
+            chunks: list[Chunk] = []
+            pages: list[Floats] = []
+            for passages, rows in _pages(store, manifest):
+                chunks += [passage.chunk for passage in passages]
+                pages.append(rows)
+            text = "".join(chunk.text for chunk in chunks)
+            whole = len(chunks) == manifest.chunks and len(text) == manifest.characters
+            if whole and {chunk.version for chunk in chunks} == {manifest.live}:
+                found[text, tuple(chunk.end for chunk in chunks)] = np.concatenate(pages)
+        return found
+
+
+def _pages(store: Store, manifest: Manifest) -> Iterator[tuple[list[Passage], Floats]]:
+    for first in range(0, manifest.chunks, PAGE):
+        passages, vectors = store.read_chunks(manifest.id, first=first, limit=PAGE)
+        yield passages, vectors.dense
+
 
 def _copied(store: Store, twin: Manifest, wanted: Wanted, recorded: Mapping[str, str]) -> Floats | None:
     """The twin's rows, if all that they depend on is equal."""
@@ -86,15 +126,14 @@ def _copied(store: Store, twin: Manifest, wanted: Wanted, recorded: Mapping[str,
     ):
         return None
     pages: list[Floats] = []
-    for first in range(0, twin.chunks, PAGE):
-        passages, vectors = store.read_chunks(twin.id, first=first, limit=PAGE)
+    for first, (passages, rows) in zip(range(0, twin.chunks, PAGE), _pages(store, twin), strict=True):
         expected = wanted.chunks[first : first + PAGE]
         if len(passages) != len(expected) or not all(
             passage.chunk.version == twin.live and _same_stretch(passage.chunk, chunk)
             for passage, chunk in zip(passages, expected, strict=True)
         ):
             return None
-        pages.append(vectors.dense)
+        pages.append(rows)
     return np.concatenate(pages)
 
 
@@ -116,7 +155,9 @@ class Reuse:
         self._twins = twins
         self._recorded = recorded
         # Twins that are not committed yet. Documents alone in their batch are long: they are not kept.
-        self._recent: deque[dict[tuple[str, tuple[int, ...]], Floats]] = deque(maxlen=IN_FLIGHT)
+        self._recent: deque[dict[Key, Floats]] = deque(maxlen=IN_FLIGHT)
+        self._replaced: dict[Key, Floats] = {}
+        self._replaced_bytes = 0
 
     def rows(self, embedder: Embedder, wanted: Sequence[Wanted], stop: Callable[[], bool]) -> list[Floats]:
         """(chunks, dimension) float32 unit rows for each document, at the index's largest dimension or above.
@@ -130,6 +171,9 @@ class Reuse:
         found = {key: rows for batch in self._recent for key, rows in batch.items() if key in unique}
         left = {key: one for key, one in unique.items() if key not in found}
         if self._twins is not None:
+            found |= {key: self._replaced[key] for key in left if key in self._replaced}
+            self._keep(self._twins.left(self._store, wanted, self._recorded))
+            left = {key: one for key, one in left.items() if key not in found}
             copied = self._twins.rows(self._store, list(left.values()), self._recorded)
             found |= {key: rows for key, rows in zip(left, copied, strict=True) if rows is not None}
             left = {key: one for key, one in left.items() if key not in found}
@@ -138,6 +182,20 @@ class Reuse:
             found |= zip(left, embedder.embed_documents(texts, stop), strict=True)
         self._recent.append(found if len(wanted) > 1 else {})
         return [found[key] for key in keys]
+
+    def _keep(self, replaced: Mapping[Key, Floats]) -> None:
+        """Keep rows that the store will soon not have any more, as many as there is room for."""
+        for key, rows in replaced.items():
+            if key not in self._replaced:
+                self._replaced[key] = rows
+                self._replaced_bytes += _size(key, rows)
+        while self._replaced_bytes > KEPT_BYTES:
+            oldest = next(iter(self._replaced))
+            self._replaced_bytes -= _size(oldest, self._replaced.pop(oldest))
+
+
+def _size(key: Key, rows: Floats) -> int:
+    return rows.nbytes + 4 * len(key[0])
 
 
 def _spanned(wanted: Wanted) -> SpannedText:

@@ -14,7 +14,8 @@ import pytest
 from api.build import Opened, Service
 from api.settings import Settings
 from ingest.jobs import FINAL, Job
-from ingest.sync import SyncOptions, all_manifests
+from ingest.known import manifests
+from ingest.sync import SyncOptions
 from search.searcher import SearchRequest
 from search.types import Manifest
 
@@ -45,7 +46,7 @@ def ingest(service: Service, folder: Path) -> Job:
 def live(opened: Opened) -> dict[str, Manifest]:
     return {
         manifest.document.uri.rsplit("/", 1)[1]: manifest
-        for manifest in all_manifests(opened.index)
+        for manifest in manifests(opened.index.store)
         if manifest.live is not None
     }
 

@@ -17,6 +17,7 @@ from api.errors import ApiError
 from api.routes.strict import StrictRoute
 from api.schemas import ErrorOut, JobBody
 from ingest.jobs import FINAL, Job
+from ingest.selection import Selection
 from ingest.sync import SyncOptions
 
 router = APIRouter(
@@ -29,7 +30,12 @@ BEAT = 15.0
 @router.post("", status_code=202, dependencies=[Depends(admin_only)])
 def start(body: JobBody, service: ServiceOf, tenant: TenantOf) -> dict[str, Any]:
     """Queue an ingest of a folder or file."""
-    options = SyncOptions(dry_run=body.dry_run, keep_deleted=body.keep_deleted, allow_empty=body.allow_empty)
+    options = SyncOptions(
+        dry_run=body.dry_run,
+        keep_deleted=body.keep_deleted,
+        allow_empty=body.allow_empty,
+        selection=Selection(tuple(body.include), tuple(body.exclude), hidden=body.hidden),
+    )
     return service.ingest(tenant, body.collection, body.source, options).as_dict()
 
 

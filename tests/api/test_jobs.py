@@ -90,6 +90,14 @@ def test_removed_files_can_be_kept(shared_admin: TestClient, finish: Any, folder
     assert counts(ingest(shared_admin, finish, folder), "deleted") == (1,)
 
 
+def test_patterns_and_hidden_files(shared_admin: TestClient, finish: Any, folder: Path) -> None:
+    (folder / ".c.txt").write_text("A hidden page.")
+    ingest(shared_admin, finish, folder)
+    chosen = ingest(shared_admin, finish, folder, include=["*.txt"], exclude=["b*"], hidden=True)
+    assert counts(chosen, "added", "unchanged", "deleted") == (1, 1, 1)
+    assert counts(ingest(shared_admin, finish, folder), "added", "unchanged", "deleted") == (1, 1, 1)
+
+
 def test_a_folder_that_is_suddenly_empty_needs_a_word(
     shared_admin: TestClient, finish: Any, folder: Path
 ) -> None:
@@ -130,8 +138,10 @@ def test_a_bad_file_is_named_and_the_rest_is_taken(
         ({}, "source: Field required"),
         ({"source": 1}, "source"),
         ({"source": "/tmp", "dry_run": "yes"}, "dry_run"),
-        ({"source": "/tmp", "watch": True}, "known: source, collection, dry_run, keep_deleted, allow_empty"),
+        ({"source": "/tmp", "watch": True}, "known: source, collection, dry_run, keep_deleted"),
         ({"source": "/tmp", "collection": "No Name"}, "collection name"),
+        ({"source": "/tmp", "exclude": ["a", "./b"]}, "exclude pattern './b' is no pattern"),
+        ({"source": "/tmp", "include": "*.md"}, "include"),
         ({"source": "file:etc"}, "not a file:/// uri"),
     ],
 )

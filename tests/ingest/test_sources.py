@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.known import Known
 from ingest.sources import (
     GRAIN_NS,
     ScannedFile,
@@ -22,9 +23,10 @@ from ingest.sources import (
     path_of,
     scan,
 )
-from search.types import DocumentInfo, Failure, FileStamp, Manifest
+from search.types import Failure, FileStamp
 
 PARSER = "1"
+S = "file:///s/"
 HOUR = 3_600_000_000_000
 QUIET = FileStamp(size=3, mtime_ns=HOUR, ctime_ns=HOUR, inode=7, scanned_ns=2 * HOUR)
 
@@ -205,15 +207,15 @@ def test_documents_below_a_folder_that_cannot_be_read_are_not_taken_for_removed(
     inside = write(tmp_path / "locked" / "inside.txt")
     beside = write(tmp_path / "beside.txt")
     gone = tmp_path / "locked-not" / "gone.txt"
-    known = {file_uri(path): manifest(file_uri(path)) for path in (inside, beside, gone)}
+    known = {file_uri(path): document(file_uri(path)) for path in (inside, beside, gone)}
     refuse(monkeypatch, tmp_path / "locked", PermissionError(13, "Permission denied"))
     found = scan(tmp_path)
     assert names(found) == ["beside.txt"]
     assert [(finding.uri, finding.code) for finding in found.failed] == [
         (folder_uri(tmp_path / "locked"), "permission_denied")
     ]
-    plan = diff(found, known, parser_version=PARSER)
-    assert [left.document.uri for left in plan.removed] == [file_uri(gone)]
+    plan = diff(folder_uri(tmp_path), found, known, parser_version=PARSER)
+    assert [left.uri for left in plan.removed] == [file_uri(gone)]
 
 
 def test_any_other_failure_to_list_a_folder_is_named_with_its_reason(
@@ -293,24 +295,23 @@ def test_a_root_that_is_a_pipe_is_an_error(tmp_path: Path) -> None:
 # --- comparing
 
 
-def manifest(
+def document(
     uri: str = "file:///s/a",
     stamp: FileStamp | None = QUIET,
-    live: str | None = "v1",
+    live: bool = True,
     failure: Failure | None = None,
-) -> Manifest:
-    info = DocumentInfo(uri, uri, "file:///s/", "", "txt", "", "", "")
-    return Manifest(document=info, revision="r", stamp=stamp, live=live, failure=failure)
+) -> Known:
+    return Known(uri, uri, live, "0" * 64, stamp, "", failure)
 
 
 def failure(stamp: FileStamp | None = QUIET, *, parser: str = PARSER, transient: bool = False) -> Failure:
     return Failure("corrupt", "it is broken", "", "0" * 64, stamp, parser, transient)
 
 
-def verdict(known: Manifest | None, stamp: FileStamp = QUIET) -> str:
+def verdict(known: Known | None, stamp: FileStamp = QUIET) -> str:
     """The list of the plan that a lone file lands in."""
     file = ScannedFile("/s/a", "file:///s/a", stamp)
-    plan = diff(ScanResult((file,)), {"file:///s/a": known} if known else {}, parser_version=PARSER)
+    plan = diff(S, ScanResult((file,)), {"file:///s/a": known} if known else {}, parser_version=PARSER)
     (name,) = [name for name in plan.__dataclass_fields__ if getattr(plan, name)]
     assert getattr(plan, name) == (file,)
     return name
@@ -325,20 +326,20 @@ def test_a_file_without_a_manifest_is_new() -> None:
 
 
 def test_a_file_whose_first_attempt_was_cut_off_is_new() -> None:
-    assert verdict(manifest(live=None, stamp=None), LATER) == "new"
+    assert verdict(document(live=False, stamp=None), LATER) == "new"
 
 
 def test_the_same_stamp_means_unchanged() -> None:
-    assert verdict(manifest(), LATER) == "unchanged"
+    assert verdict(document(), LATER) == "unchanged"
 
 
 @pytest.mark.parametrize("key", ["size", "mtime_ns", "ctime_ns", "inode"])
 def test_any_other_size_time_or_inode_means_changed(key: str) -> None:
-    assert verdict(manifest(), replace(LATER, **{key: 5})) == "changed"
+    assert verdict(document(), replace(LATER, **{key: 5})) == "changed"
 
 
 def test_a_live_document_without_a_stamp_is_read_again() -> None:
-    assert verdict(manifest(stamp=None), LATER) == "changed"
+    assert verdict(document(stamp=None), LATER) == "changed"
 
 
 @pytest.mark.parametrize(
@@ -347,12 +348,12 @@ def test_a_live_document_without_a_stamp_is_read_again() -> None:
 )
 def test_a_file_changed_within_the_grain_of_the_last_look_is_hashed(touched: int, expected: str) -> None:
     seen = FileStamp(size=3, mtime_ns=HOUR, ctime_ns=5 * HOUR - touched, inode=7, scanned_ns=5 * HOUR)
-    assert verdict(manifest(stamp=seen), replace(seen, scanned_ns=9 * HOUR)) == expected
+    assert verdict(document(stamp=seen), replace(seen, scanned_ns=9 * HOUR)) == expected
 
 
 def test_a_time_set_far_into_the_future_does_not_make_a_file_be_hashed_forever() -> None:
     seen = FileStamp(size=3, mtime_ns=99 * HOUR, ctime_ns=HOUR, inode=7, scanned_ns=5 * HOUR)
-    assert verdict(manifest(stamp=seen), replace(seen, scanned_ns=9 * HOUR)) == "unchanged"
+    assert verdict(document(stamp=seen), replace(seen, scanned_ns=9 * HOUR)) == "unchanged"
 
 
 def test_a_change_that_keeps_the_size_right_after_a_scan_is_not_missed(tmp_path: Path) -> None:
@@ -361,18 +362,23 @@ def test_a_change_that_keeps_the_size_right_after_a_scan_is_not_missed(tmp_path:
     status = path.stat()
     path.write_text("two", encoding="utf-8")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    plan = diff(scan(tmp_path), {first.uri: manifest(first.uri, first.stamp)}, parser_version=PARSER)
+    plan = diff(
+        folder_uri(tmp_path),
+        scan(tmp_path),
+        {first.uri: document(first.uri, first.stamp)},
+        parser_version=PARSER,
+    )
     assert plan.unchanged == ()
     assert len(plan.check + plan.changed) == 1
 
 
-@pytest.mark.parametrize("live", ["v1", None])
-def test_bytes_that_failed_for_good_are_not_tried_again(live: str | None) -> None:
-    old = manifest(live=live, stamp=replace(QUIET, inode=1), failure=failure())
+@pytest.mark.parametrize("live", [True, False])
+def test_bytes_that_failed_for_good_are_not_tried_again(live: bool) -> None:
+    old = document(live=live, stamp=replace(QUIET, inode=1), failure=failure())
     assert verdict(old, LATER) == "failed_before"
 
 
-@pytest.mark.parametrize(("live", "expected"), [("v1", "changed"), (None, "new")])
+@pytest.mark.parametrize(("live", "expected"), [(True, "changed"), (False, "new")])
 @pytest.mark.parametrize(
     "reason",
     [
@@ -384,30 +390,30 @@ def test_bytes_that_failed_for_good_are_not_tried_again(live: str | None) -> Non
     ],
     ids=["file changed", "transient", "other parser", "never read", "within the grain"],
 )
-def test_a_failed_file_is_tried_again_for_a_reason(live: str | None, expected: str, reason: Failure) -> None:
-    old = manifest(live=live, stamp=replace(QUIET, inode=1), failure=reason)
+def test_a_failed_file_is_tried_again_for_a_reason(live: bool, expected: str, reason: Failure) -> None:
+    old = document(live=live, stamp=replace(QUIET, inode=1), failure=reason)
     assert verdict(old, LATER) == expected
 
 
 def test_a_failed_file_whose_old_bytes_came_back_is_checked() -> None:
-    assert verdict(manifest(failure=failure(EDITED)), LATER) == "check"
+    assert verdict(document(failure=failure(EDITED)), LATER) == "check"
 
 
 def test_a_file_that_is_gone_is_removed_also_when_it_never_could_be_read() -> None:
-    gone, failed = manifest("file:///s/b"), manifest("file:///s/c", None, None, failure())
-    plan = diff(ScanResult(), {"file:///s/c": failed, "file:///s/b": gone}, parser_version=PARSER)
+    gone, failed = document("file:///s/b"), document("file:///s/c", None, False, failure())
+    plan = diff(S, ScanResult(), {"file:///s/c": failed, "file:///s/b": gone}, parser_version=PARSER)
     assert plan.removed == (gone, failed)
 
 
 def test_a_file_that_cannot_be_looked_at_is_not_removed() -> None:
     found = ScanResult(unreadable=("file:///s/a",))
-    assert diff(found, {"file:///s/a": manifest()}, parser_version=PARSER).removed == ()
-    longer = {"file:///s/ab": manifest("file:///s/ab")}
-    assert len(diff(found, longer, parser_version=PARSER).removed) == 1
+    assert diff(S, found, {"file:///s/a": document()}, parser_version=PARSER).removed == ()
+    longer = {"file:///s/ab": document("file:///s/ab")}
+    assert len(diff(S, found, longer, parser_version=PARSER).removed) == 1
 
 
 def test_a_source_that_lost_all_its_files_is_an_error_unless_it_may_be_empty() -> None:
-    known = {"file:///s/a": manifest(), "file:///s/b": manifest("file:///s/b", None, None, failure())}
+    known = {"file:///s/a": document(), "file:///s/b": document("file:///s/b", None, False, failure())}
     with pytest.raises(SourceError, match=r"1 documents were ingested .* --allow-empty") as error:
         check_root("file:///s/", ScanResult(), known, allow_empty=False)
     assert error.value.code == "source_empty"
@@ -417,7 +423,7 @@ def test_a_source_that_lost_all_its_files_is_an_error_unless_it_may_be_empty() -
 def test_a_source_may_be_empty_when_nothing_would_be_removed() -> None:
     check_root("file:///s/", ScanResult(), {}, allow_empty=False)
     unread = ScanResult(unreadable=("file:///s/",))
-    check_root("file:///s/", unread, {"file:///s/a": manifest()}, allow_empty=False)
+    check_root("file:///s/", unread, {"file:///s/a": document()}, allow_empty=False)
 
 
 @pytest.mark.parametrize(

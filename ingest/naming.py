@@ -1,0 +1,75 @@
+"""How files, folders and sources are named.
+
+A source is a folder, named by its file uri ending in "/", or a single file, named by its own uri.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
+
+
+class SourceError(Exception):
+    """A source that cannot be ingested as asked.
+
+    Attributes:
+        code: `source_missing`, `source_unreadable`, `source_empty`, `source_overlap`, `source_invalid` or
+            `pattern_invalid`.
+        message: what, the remedy.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def folder_uri(path: str | os.PathLike[str]) -> str:
+    """The uri of a source: of the folder behind all links, ending in "/"; a file's own uri for a file.
+
+    Raises:
+        SourceError: `source_invalid`, an empty path or one with a NUL.
+    """
+    if not os.fspath(path) or "\0" in os.fspath(path):
+        raise SourceError("source_invalid", f"{os.fspath(path)!r} names no folder or file; give its path")
+    if Path(path).is_file():
+        return file_uri(path)
+    uri = uri_of(os.path.realpath(path))
+    return uri if uri.endswith("/") else uri + "/"
+
+
+def file_uri(path: str | os.PathLike[str]) -> str:
+    """The uri of a file: links in its folder's path are resolved, a link that is the file itself is not."""
+    return uri_of(real_file(path))
+
+
+def path_of(uri: str) -> str:
+    """The path that a file uri names; bytes that are not UTF-8 stand as lone surrogates.
+
+    Raises:
+        SourceError: `source_invalid`, not a `file:///` uri.
+    """
+    if not uri.startswith("file:///"):
+        raise SourceError(
+            "source_invalid", f"{uri!r} is not a file:/// uri; name a folder or file on this machine"
+        )
+    return os.fsdecode(unquote_to_bytes(uri.removeprefix("file://"))).rstrip("/") or "/"
+
+
+def uri_of(path: str) -> str:
+    """The uri of an absolute path as it stands."""
+    return "file://" + quote(os.fsencode(path), safe="/")
+
+
+def real_file(path: str | os.PathLike[str]) -> str:
+    """The path of a file with the links of its folder resolved."""
+    absolute = Path(path).absolute()
+    if absolute.name in ("", ".."):
+        return os.path.realpath(absolute)
+    return str(Path(os.path.realpath(absolute.parent), absolute.name))
+
+
+def covers(place: str, uri: str) -> bool:
+    """Whether a file, or anything below a folder (its uri ends in "/"), bears this uri."""
+    return place == uri or (place.endswith("/") and uri.startswith(place))
