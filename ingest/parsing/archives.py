@@ -1,16 +1,21 @@
-"""Office files are zip archives: opened only after what they would unpack to is known to be bearable."""
+"""Packed files: opened only after what they would unpack to is known to be bearable."""
 
 from __future__ import annotations
 
+import gzip
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ingest.types import ParseError
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_XML = (".xml", ".rels", ".xhtml", ".html", ".htm", ".opf", ".ncx")
 XML_LIMIT = 100 * 1024**2
+_PIECE = 1 << 20
 _TOTAL_LIMIT = 1024**3
 
 
@@ -36,7 +41,7 @@ def open_archive(data: bytes, what: str, xml_limit: int = XML_LIMIT) -> Iterator
     with archive:
         entries = archive.infolist()
         total = sum(entry.file_size for entry in entries)
-        xml = sum(entry.file_size for entry in entries if entry.filename.endswith((".xml", ".rels")))
+        xml = sum(entry.file_size for entry in entries if entry.filename.endswith(_XML))
         if xml > xml_limit or total > _TOTAL_LIMIT:
             raise ParseError(
                 "too_large",
@@ -44,6 +49,42 @@ def open_archive(data: bytes, what: str, xml_limit: int = XML_LIMIT) -> Iterator
                 f"the limits are {xml_limit >> 20} and {_TOTAL_LIMIT >> 20} MiB; split it",
             )
         yield archive
+
+
+def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    """One entry's bytes, never more than its header says.
+
+    Raises:
+        ParseError: `encrypted`, or `corrupt` if its bytes are damaged or packed in a way not known.
+    """
+    try:
+        return archive.read(name)
+    except RuntimeError as error:
+        if "password" in str(error) or "encrypted" in str(error):
+            raise ParseError("encrypted", "the file asks for a password; save a copy without one") from error
+        raise
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, KeyError, NotImplementedError) as error:
+        raise ParseError("corrupt", f"{name!r:.100} in the file is damaged ({error})") from error
+
+
+def unpacked(data: bytes, max_bytes: int) -> bytes:
+    """What a gzip file holds (all its members in a row), checked against its sums.
+
+    Raises:
+        ParseError: `corrupt`; `too_large` beyond `max_bytes`, before more is unpacked.
+    """
+    pieces: list[bytes] = []
+    left = max_bytes
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            while piece := stream.read(_PIECE):
+                left -= len(piece)
+                if left < 0:
+                    raise ParseError("too_large", f"it would unpack to more than {max_bytes} bytes; split it")
+                pieces.append(piece)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ParseError("corrupt", f"the gzip file is damaged or incomplete ({error})") from error
+    return b"".join(pieces)
 
 
 def _old_container(data: bytes, what: str) -> ParseError:

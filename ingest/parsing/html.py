@@ -34,7 +34,7 @@ _LIST_PART = 2000
 
 def read_html(data: bytes, name: str) -> Parsed:
     """An HTML page: visible text; headings, lists, tables and preformatted text as elements."""
-    text, notes = decode(data, _declared(data[:4096]))
+    text, notes = decode(data, declared_encoding(data[:4096]))
     builder = TextBuilder()
     page_title = add_html(text, builder)
     title = pick_title(name, page_title, builder.first_title())
@@ -62,7 +62,8 @@ def table_rows(markup: str) -> list[list[str]]:
     ]
 
 
-def _declared(head: bytes) -> str:
+def declared_encoding(head: bytes) -> str:
+    """The encoding that a page's first bytes name, or ''."""
     found = _XML_ENCODING.match(head) or _CHARSET.search(head)
     return found[1].decode("ascii") if found else ""
 

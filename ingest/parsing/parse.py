@@ -8,11 +8,12 @@ import zlib
 from collections.abc import Callable
 from importlib import import_module
 
+from ingest.parsing.archives import unpacked
 from ingest.parsing.blocks import checked
-from ingest.parsing.router import HEAD_BYTES, route
+from ingest.parsing.router import HEAD_BYTES, is_gzip, route, unpacked_name
 from ingest.types import Parsed, ParseError
 
-PARSER_VERSION = "1"
+PARSER_VERSION = "2"
 """Changes whenever the same bytes may give another text, so that failed files are tried again."""
 
 Reader = Callable[[bytes, str], Parsed]
@@ -31,6 +32,15 @@ _READERS = {
     "pdf": ("pdf", "read_pdf"),
     "docx": ("office", "read_docx"),
     "pptx": ("office", "read_pptx"),
+    "msg": ("outlook", "read_msg"),
+    "rtf": ("rtf", "read_rtf"),
+    "odf": ("odf", "read_odf"),
+    "epub": ("epub", "read_epub"),
+    "rst": ("rst", "read_rst"),
+    "org": ("org", "read_org"),
+    "xml": ("xml", "read_xml"),
+    "notebook": ("notebook", "read_notebook"),
+    "log": ("text", "read_log"),
 }
 # What a parser may raise on damaged input. Anything else ends the child, and its caller hears `crashed`.
 _FOREIGN = (
@@ -50,12 +60,13 @@ _FOREIGN = (
 )
 
 
-def parse_bytes(data: bytes, name: str) -> Parsed:
+def parse_bytes(data: bytes, name: str, max_bytes: int = 500_000_000) -> Parsed:
     """Parse one file.
 
     Args:
         data: its bytes, whole.
         name: its name or path; the suffix chooses the reader, and the stem is the title for want of one.
+        max_bytes: the most a `.gz` file may unpack to.
 
     Returns:
         Text that is not empty, under the text rules; elements sorted, inside the text and apart, that
@@ -69,7 +80,9 @@ def parse_bytes(data: bytes, name: str) -> Parsed:
     if not data:
         raise ParseError("empty_file", "the file is empty (0 bytes)", skipped=True)
     kind = route(name, data[:HEAD_BYTES])
-    if data.isspace():
+    if is_gzip(name):
+        data, name = unpacked(data, max_bytes), unpacked_name(name)
+    if not data or data.isspace():
         raise ParseError("empty_file", f"the file holds only white space ({len(data)} bytes)", skipped=True)
     try:
         return checked(_reader(kind)(data, name))

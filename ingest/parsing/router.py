@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+import zlib
 from pathlib import PurePath
 
 from ingest.parsing.decoding import looks_like_text
 from ingest.types import ParseError
 
 HEAD_BYTES = 8192
+NAMED = (
+    ".txt .md .html .pdf .docx .pptx .xlsx .csv .tsv .json .jsonl .eml .msg .rtf .odt .odp .ods .epub .rst "
+    ".org .xml .ipynb .log"
+)
+"""The suffixes that messages and the README name; source code and rarer spellings are read besides."""
 
 _CODE = (
     "py pyi js mjs cjs ts tsx jsx java c h cpp hpp cc cxx hh hxx cs go rs rb php sh bash zsh fish ps1 bat "
     "sql kt kts swift scala lua r jl pl pm hs ml mli ex exs erl clj dart groovy gradle vim el lisp scm asm s "
-    "toml yaml yml ini cfg conf properties css scss less vue svelte proto graphql tf cmake mk xml xsd xsl"
+    "toml yaml yml ini cfg conf properties css scss less vue svelte proto graphql tf cmake mk xsd xsl"
 )
 _BY_SUFFIX: dict[str, str] = {
     ".txt": "text",
@@ -33,11 +39,27 @@ _BY_SUFFIX: dict[str, str] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".eml": "eml",
+    ".msg": "msg",
+    ".rtf": "rtf",
+    ".odt": "odf",
+    ".odp": "odf",
+    ".ods": "odf",
+    ".epub": "epub",
+    ".rst": "rst",
+    ".org": "org",
+    ".xml": "xml",
+    ".rss": "xml",
+    ".atom": "xml",
+    ".dbk": "xml",
+    ".tei": "xml",
+    ".ipynb": "notebook",
+    ".log": "log",
     **{f".{suffix}": "code" for suffix in _CODE.split()},
 }
 _CODE_NAMES = ("makefile", "gnumakefile", "dockerfile", "containerfile", "jenkinsfile", "rakefile")
 _BY_NAME = dict.fromkeys(_CODE_NAMES, "code")
 _LEGACY = {".doc": ".docx", ".xls": ".xlsx", ".ppt": ".pptx"}
+_PACKED = frozenset((".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".bz2", ".xz", ".zst"))
 _HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S)
 
 
@@ -51,11 +73,14 @@ def route(name: str, head: bytes) -> str:
 
     Args:
         name: the file's name or path; only its last part counts.
-        head: its first bytes (up to `HEAD_BYTES`), looked at only where the name has no suffix.
+        head: its first bytes (up to `HEAD_BYTES`), looked at only where the name has no suffix. A `.gz` file
+            is what is packed in it: `notes.md.gz` is Markdown.
 
     Raises:
         ParseError: skipped, `unsupported_kind`; the message names the remedy where there is one.
     """
+    if is_gzip(name):
+        return route(unpacked_name(name), unpacked_head(head))
     path = PurePath(name)
     suffix = path.suffix.lower()
     kind = _BY_SUFFIX.get(suffix) or _BY_NAME.get(path.name.lower())
@@ -68,14 +93,37 @@ def route(name: str, head: bytes) -> str:
             f"soffice --headless --convert-to {_LEGACY[suffix][1:]} FILE",
             skipped=True,
         )
+    if suffix in _PACKED:
+        raise ParseError(
+            "unsupported_kind",
+            f"{suffix} archives are not read here; unpack it, or pack its files as one .zip",
+            skipped=True,
+        )
     if suffix:
         raise ParseError(
             "unsupported_kind",
-            f"no reader for {_printable(suffix)} files; convert the file to one of: "
-            ".txt .md .html .pdf .docx .pptx .xlsx .csv .json .jsonl .eml",
+            f"no reader for {_printable(suffix)} files; convert the file to one of: {NAMED}",
             skipped=True,
         )
     return _sniff(head)
+
+
+def is_gzip(name: str) -> bool:
+    """Whether the name says that the file is one packed by gzip; what is packed twice is not unpacked."""
+    return name.lower().endswith(".gz") and not unpacked_name(name).lower().endswith((".gz", ".tgz"))
+
+
+def unpacked_name(name: str) -> str:
+    """`notes.md.gz` -> `notes.md`."""
+    return name[: -len(".gz")]
+
+
+def unpacked_head(head: bytes) -> bytes:
+    """The first bytes of what is packed; none where they are damaged."""
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, HEAD_BYTES)
+    except zlib.error:
+        return b""
 
 
 def _sniff(head: bytes) -> str:

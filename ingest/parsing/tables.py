@@ -20,6 +20,7 @@ from ingest.parsing.text import paragraphs
 from ingest.types import ElementKind, Parsed, ParseError
 
 _DELIMITERS = ",;\t|"
+_FIELD_LIMIT = 131_072
 _CELL_LIMIT = 10_000_000
 _XML_LIMIT = 400 * 1024**2  # read as a stream, not as a tree
 _CELL = re.compile(rb'<(?:\w+:)?c [^>]{0,200}?\br="([A-Z]{1,3})(\d{1,7})"')
@@ -32,7 +33,8 @@ def read_csv(data: bytes, name: str) -> Parsed:
     """A CSV or TSV file as one table; a file its own quoting breaks is kept line by line, with a note."""
     text, notes = decode(data)
     # A quote that never closes may swallow a file whole: a cell may be as long as the file.
-    csv.field_size_limit(max(len(text), 1))
+    # Never less than the default: the limit holds for the whole process, libraries that read CSV among it.
+    csv.field_size_limit(max(len(text), _FIELD_LIMIT))
     delimiter = "\t" if name.lower().endswith(".tsv") else _delimiter(text)
     builder = TextBuilder()
     try:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import accumulate
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from ingest.parsing import frontmatter
-from ingest.parsing.blocks import first_title, pick_title
+from ingest.parsing.blocks import TextBuilder, first_title, pick_title
 from ingest.parsing.decoding import decode
 from ingest.types import Element, ElementKind, Parsed
 
 _BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # what a terminal makes colours of
 _MARKDOWN_LIMIT = 5_000_000
 _BLOCK_KINDS = {
     "paragraph_open": ElementKind.PARAGRAPH,
@@ -31,6 +33,13 @@ def read_text(data: bytes, name: str) -> Parsed:
     """Plain text: paragraphs by blank lines; headings are not guessed."""
     text, notes = decode(data)
     return Parsed(pick_title(name), "text", text, paragraphs(text), {}, notes)
+
+
+def read_log(data: bytes, name: str) -> Parsed:
+    """A log as it is, timestamps and all: plain text of another kind."""
+    parsed = read_text(data, name)
+    text = _COLOURS.sub("", parsed.text)
+    return replace(parsed, kind="log", text=text, elements=paragraphs(text))
 
 
 def paragraphs(text: str, start: int = 0) -> tuple[Element, ...]:
@@ -82,6 +91,21 @@ def read_markdown(data: bytes, name: str) -> Parsed:
     text, elements = _markdown_blocks(source, body)
     title = pick_title(name, stated, first_title(elements, text))
     return Parsed(title, "markdown", text, tuple(elements), metadata, (*notes, *unread))
+
+
+def add_markdown(source: str, builder: TextBuilder) -> None:
+    """Append Markdown without front matter to `builder`: a notebook's cell."""
+    if len(source) > _MARKDOWN_LIMIT:
+        builder.add(ElementKind.PARAGRAPH, source)
+        return
+    text, elements = _markdown_blocks(source, 0)
+    end = 0
+    for element in elements:
+        builder.add(ElementKind.PARAGRAPH, text[end : element.start])  # link definitions are no block
+        shown = text[element.start : element.end]
+        builder.add(element.kind, shown, depth=element.depth, header=element.header)
+        end = element.end
+    builder.add(ElementKind.PARAGRAPH, text[end:])
 
 
 def _markdown_blocks(source: str, body: int) -> tuple[str, list[Element]]:

@@ -54,11 +54,89 @@ DOCUMENTS = {
         "one.a",
         "two",
     ),
+    "feed.xml": (
+        "The Mill",
+        "Grinding",
+        "pubDate: Tue, 02 Jan 2024",
+        "Rye and oats.",
+        "Prices",
+        "Rye is 12.",
+    ),
+    "mill.epub": ("Grinding", "Rye & oats.", "- first sack", "Prices", "Grain | Price\nRye | 12", "x = 1"),
+    "mill.ipynb": (
+        "The Mill",
+        "Rye *and* oats.",
+        "- first sack",
+        "x = 1\n  y = 2",
+        "printed words",
+        "Grain | Price\nRye | 12",
+        "ValueError: too coarse",
+        "raw words",
+    ),
+    "mill.log": ("2024-01-02T03:04:05Z INFO", "Z ERROR stone", "  at grind", "2024-01-02T03:05:00Z INFO"),
+    "mill.md.gz": ("The Mill", "Rye and oats."),
+    "mill.msg": ("The Mill", 'From: "Ann Müller"', "Grinding", "Rye & oats.", "prices.txt", "Rye is 12."),
+    "mill.odp": ("Grinding", "- first sack", "spoken words", "second slide"),
+    "mill.ods": ("Prices", "Grain | Price\nRye | 12"),
+    "mill.odt": (
+        "Grinding",
+        "Rye  and\toats too.",
+        "A note below.",
+        "- first sack\n  - inner sack\n- second sack",
+        "Grain | Price\nRye | 12",
+        "x = 1\n  y = 2",
+        "boxed words",
+    ),
+    "mill.org": (
+        "The Mill",
+        "Rye and oats.",
+        "Grinding",
+        "- first sack\n  + inner sack",
+        "Grain | Price\nRye | 12",
+        "x = 1\n\n  y = 2",
+        "printed",
+        "Quoted words, never closed.",
+    ),
+    "mill.rst": (
+        "The Mill",
+        "Author: Ann Müller",
+        "Rye and oats, see :ref:`prices <prices>`.",
+        ".. include:: /etc/passwd",
+        ".. toctree::",
+        "- first sack\n  - inner sack",
+        "Grain | Price\nRye | 12",
+        "x = 1\n  y = 2",
+    ),
+    "mill.rtf": (
+        "Grinding",
+        "Müller €uro bold and \U0001f74a done.",
+        "A note below.",
+        "- first sack\n- second sack",
+        "Grain | Price\nRye | 12",
+        "See the link.",
+        "x = 1\ny = 2",
+        "Привет",
+    ),
+    "mill.tsv": ("Grain | Price\nRye | 12",),
+    "mill.xml": (
+        "The Mill",
+        "Grinding",
+        "Rye and oats",
+        "- first sack",
+        "after the list.",
+        "Grain | Price\nRye | 12",
+        "x = 1\n  y = 2",
+    ),
+    "records.xml": ("sack (id: s1)\ngrain: Rye\nprice: 12 (currency: EUR)", "sack (id: s2)\ngrain: Oats"),
+    "rtf_body.msg": ("The Mill", "Rye and oats.", "Packed words."),
     "utf16.txt": ("Hello UTF-16 world. This is text.", "Second paragraph é."),
-    "xxe.xml": (MARKUP, "&x; hello"),
+    "xxe.xml": ("&x; hello",),
 }
 FAILURES = {
     "binary.txt": "not_text",
+    "drm.epub": "encrypted",
+    "enc.msg": "encrypted",
+    "enc.odt": "encrypted",
     "enc_user.pdf": "encrypted",
     "garbage.docx": "corrupt",
     "garbage.pdf": "corrupt",
@@ -122,9 +200,20 @@ def test_a_file_not_meant_to_be_read_is_skipped(name, code, fixtures, pool):
 
 
 def test_entities_in_xml_are_neither_expanded_nor_fetched(fixtures, pool):
-    for name in ("billion_laughs.xml", "xxe.xml"):
-        text = pool.parse(str(fixtures / name)).parsed.text
-        assert text == Path(fixtures / name).read_text(encoding="utf-8")
+    laughs = pool.parse(str(fixtures / "billion_laughs.xml")).parsed
+    assert laughs.text == Path(fixtures / "billion_laughs.xml").read_text(encoding="utf-8")
+    assert "kept as written" in laughs.notes[0]
+    outside = pool.parse(str(fixtures / "xxe.xml")).parsed
+    assert outside.text == "&x; hello"
+    assert "none is expanded" in outside.notes[0]
+
+
+def test_what_is_hidden_in_a_file_is_not_indexed(fixtures, pool):
+    hidden = ("hidden", "deleted words", "plain twin", "root:", "iVBOR", "\x1b", "a remark", "HYPERLINK")
+    for name in DOCUMENTS:
+        if name.startswith("mill"):
+            text = pool.parse(str(fixtures / name)).parsed.text
+            assert [words for words in hidden if words in text] == [], name
 
 
 def test_hidden_parts_of_a_page_are_not_indexed(fixtures, pool):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from ingest.parsing.router import route, supported_suffixes
@@ -22,7 +24,20 @@ from ingest.types import ParseError
         ("lines.jsonl", "jsonl"),
         ("mail.eml", "eml"),
         ("main.rs", "code"),
-        ("feed.xml", "code"),
+        ("feed.xml", "xml"),
+        ("schema.xsd", "code"),
+        ("letter.rtf", "rtf"),
+        ("letter.odt", "odf"),
+        ("talk.odp", "odf"),
+        ("sums.ods", "odf"),
+        ("book.epub", "epub"),
+        ("guide.rst", "rst"),
+        ("notes.org", "org"),
+        ("mail.msg", "msg"),
+        ("study.ipynb", "notebook"),
+        ("server.log", "log"),
+        ("notes.md.gz", "markdown"),
+        ("A.TXT.GZ", "text"),
         ("Makefile", "code"),
         ("Dockerfile", "code"),
         ("folder.d/README.md", "markdown"),
@@ -47,7 +62,9 @@ def test_a_file_without_a_suffix_is_known_by_its_first_bytes(head, kind):
     assert route("README", head) == kind
 
 
-@pytest.mark.parametrize("name", ["photo.png", "backup.zip", "tool.exe", "image.tar.gz", "\udcff.\udcfe"])
+@pytest.mark.parametrize(
+    "name", ["photo.png", "backup.zip", "tool.exe", "image.tar.gz", "a.txt.gz.gz", "a.tgz", "\udcff.\udcfe"]
+)
 def test_a_kind_without_a_reader_is_skipped(name):
     with pytest.raises(ParseError) as caught:
         route(name, b"")
@@ -60,6 +77,17 @@ def test_legacy_office_files_are_skipped_with_the_way_out(name):
     with pytest.raises(ParseError, match="LibreOffice") as caught:
         route(name, b"\xd0\xcf\x11\xe0")
     assert (caught.value.code, caught.value.skipped) == ("unsupported_kind", True)
+
+
+def test_what_gzip_packed_is_known_by_its_own_first_bytes():
+    assert route("README.gz", gzip.compress(b"<html><p>x")) == "html"
+    with pytest.raises(ParseError, match="suffix"):
+        route("README.gz", gzip.compress(b"\x7fELF\x00\x00"))
+
+
+def test_another_archive_is_skipped_with_the_way_out():
+    with pytest.raises(ParseError, match=r"one \.zip"):
+        route("a.7z", b"")
 
 
 def test_a_binary_without_a_suffix_is_skipped():

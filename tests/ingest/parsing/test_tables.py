@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import io
 import zipfile
 
@@ -103,3 +104,9 @@ def test_the_header_is_the_first_row_unless_it_holds_numbers():
 def test_a_quote_that_never_closes_loses_nothing():
     parsed = parse_bytes(b'a,b\n"' + b"word, " * 50_000, "a.csv")
     assert parsed.text.count("word") == 50_000
+
+
+def test_a_small_csv_file_leaves_other_readers_of_csv_their_room():
+    parse_bytes(b"a,b\n1,2\n", "a.csv")
+    assert csv.field_size_limit() >= 131_072
+    assert list(csv.reader(["x" * 1000]))
