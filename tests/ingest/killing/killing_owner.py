@@ -6,9 +6,13 @@ just before, just after sending, or just after the answer of the n-th.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import signal
 import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +25,7 @@ from search.stores.edge import EdgeStore
 if TYPE_CHECKING:
     from killing_nursery import Nursery
 
+PATIENCE = 120.0
 SELF, WORKER, BOTH = "self", "worker", "both"
 BEFORE, SENT, AFTER = "before", "sent", "after"
 
@@ -53,12 +58,38 @@ class _Fuse:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def open_index(data: Path) -> EdgeStore:
-    """As the service opens it, but for the recovery; made if there is none."""
-    if not catalog.exists(data, "default", "default"):
-        catalog.create(data, "default", "default", CONFIG)
-    generation = catalog.path_of(data, "default", "default")
-    return EdgeStore(generation, catalog.read_config(generation))
+@contextlib.contextmanager
+def opened(data: Path) -> Iterator[EdgeStore]:
+    """Own the data as the service does and open its index, made if there is none; nothing is recovered.
+
+    The lock is free only when the owner before and its worker are both gone.
+    """
+    data.mkdir(exist_ok=True)
+    lock = os.open(data / "owner.lock", os.O_RDWR | os.O_CREAT)
+    try:
+        _take(lock)
+        if not catalog.exists(data, "default", "default"):
+            catalog.create(data, "default", "default", CONFIG)
+        generation = catalog.path_of(data, "default", "default")
+        store = EdgeStore(generation, catalog.read_config(generation), lock)
+        try:
+            yield store
+        finally:
+            store.close()
+    finally:
+        os.close(lock)
+
+
+def _take(lock: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            assert time.monotonic() < deadline, "the owner before is not gone"
+            time.sleep(0.002)
+        else:
+            return
 
 
 def own(nursery: Nursery, report: socket.socket, spec: dict[str, Any]) -> None:
@@ -71,9 +102,8 @@ def own(nursery: Nursery, report: socket.socket, spec: dict[str, Any]) -> None:
 
     edge_process.WorkerProcess.ask = ask  # type: ignore[method-assign]
     report.send(b"begun 0\n")
-    store = open_index(Path(spec["data"]))
-    commit.recover(store)
-    report.send(f"open {store.worker_pid}\n".encode())
-    run_sync(lambda: store, Path(spec["folder"]))
-    store.close()
+    with opened(Path(spec["data"])) as store:
+        commit.recover(store)
+        report.send(f"open {store.worker_pid}\n".encode())
+        run_sync(lambda: store, Path(spec["folder"]))
     report.send(f"done {fuse.calls}\n".encode())

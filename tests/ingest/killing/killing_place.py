@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from killing_looks import content, dense, look, settled
 from killing_nursery import Nursery
-from killing_owner import open_index
+from killing_owner import opened
 from killing_world import AFTER, BEFORE, CONFIG, EMPTY, MOVED, put, run_sync
 
 from ingest import commit
@@ -99,17 +99,13 @@ class Place:
     def pass_through(self, step: Step) -> None:
         """Take the step without a kill."""
         self.prepare(step)
-        store = open_index(self.data)
-        run_sync(lambda: store, self.folder)
-        store.close()
+        with opened(self.data) as store:
+            run_sync(lambda: store, self.folder)
 
     def check(self, step: Step) -> None:
         """Open the index as the next owner does, and `hold_and_finish`."""
-        store = open_index(self.data)
-        try:
+        with opened(self.data) as store:
             hold_and_finish(store, step, self.folder, self.fresh)
-        finally:
-            store.close()
 
 
 def hold_and_finish(store: Store, step: Step, folder: Path, fresh: dict[str, MemoryStore]) -> None:
