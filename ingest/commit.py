@@ -42,6 +42,21 @@ class Written:
 Change = Callable[[Manifest | None], Manifest | None]
 
 
+def manifest_of(item: Written) -> Manifest:
+    """What the manifest will say once this attempt is committed, of no other version; its record's too."""
+    return Manifest(
+        document=item.info,
+        revision="",
+        content_hash=item.document.content_hash,
+        stamp=item.document.stamp,
+        live=item.attempt.version,
+        chunks=item.chunks,
+        characters=len(item.document.text),
+        recorded=dict(item.recorded),
+        notes=item.document.notes,
+    )
+
+
 def _update(store: Store, changes: Mapping[str, Change]) -> dict[str, Manifest | None]:
     """Apply each change to the manifest as it stands, again when another writer came between.
 
@@ -103,18 +118,10 @@ def commit(store: Store, written: Sequence[Written]) -> list[bool]:
             if old is None or attempt.version not in old.pending or old.live != attempt.live_seen:
                 return old
             return replace(
-                old,
-                document=item.info,
-                content_hash=item.document.content_hash,
-                stamp=item.document.stamp,
-                live=attempt.version,
+                manifest_of(item),
+                revision=old.revision,
                 pending=tuple(version for version in old.pending if version != attempt.version),
                 replaced=old.replaced if old.live is None else (*old.replaced, old.live),
-                chunks=item.chunks,
-                characters=len(item.document.text),
-                recorded=dict(item.recorded),
-                notes=item.document.notes,
-                failure=None,
             )
 
         return change

@@ -1,7 +1,7 @@
 """The ingest walk, top to bottom: documents in, committed versions out.
 
 Document -> tile into chunks -> embed the whole document -> announce (manifest.pending)
-         -> write chunks -> commit (manifest.live) -> sweep what was replaced
+         -> write record and chunks -> commit (manifest.live) -> sweep what was replaced
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import chain
 from threading import Event
 from typing import TypeVar
+
+import numpy as np
 
 from embedder.types import Embedder, StoppedError, Vectors
 from ingest import commit
@@ -23,7 +26,7 @@ from ingest.types import Document, ParseError
 from search.analyzer import Analyzer
 from search.stores.base import Store
 from search.stores.switch import one_walk
-from search.types import Chunk, DocumentInfo, FileStamp, Passage
+from search.types import DocumentInfo, FileStamp, Passage, Record
 
 WRITE_CHUNKS = 1024
 
@@ -107,7 +110,7 @@ def ingest(
     documents: Iterable[Document],
     stop: Callable[[], bool] = lambda: False,
     twins: Twins | None = None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Take documents into the index, in batches; one outcome for each, in order.
 
     Three batches are under way at a time: one is read and tiled in the caller's thread, one embedded and one
@@ -233,15 +236,17 @@ def _alone(one: Given, work: Callable[[list[Given]], Sequence[Made]]) -> Made | 
 
 @one_walk
 def _write(store: Store, batch: Sequence[_Embedded], recorded: Mapping[str, str]) -> list[Outcome]:
-    """Announce, write, commit."""
+    """Announce, write records and chunks, commit."""
     infos = [describe(one.document) for one in batch]
     attempts = commit.begin(store, infos)
-    written: list[commit.Written] = []
     try:
+        written, records = [], []
         for one, info, attempt in zip(batch, infos, attempts, strict=True):
-            chunks = [replace(chunk, version=attempt.version) for chunk in one.prepared.chunks]
-            _write_chunks(store, chunks, info, one.vectors)
+            chunks = tuple(replace(chunk, version=attempt.version) for chunk in one.prepared.chunks)
             written.append(commit.Written(attempt, info, one.document, len(chunks), recorded))
+            records.append(Record(commit.manifest_of(written[-1]), chunks))
+        store.put_records(records)
+        _write_chunks(store, records, [one.vectors for one in batch])
     except ValueError:  # one of them holds what the store cannot; whatever else fails is left to `recover`
         commit.abandon(store, attempts)
         raise
@@ -249,11 +254,14 @@ def _write(store: Store, batch: Sequence[_Embedded], recorded: Mapping[str, str]
     return [_outcome(one.prepared, ok) for one, ok in zip(batch, won, strict=True)]
 
 
-def _write_chunks(store: Store, chunks: Sequence[Chunk], info: DocumentInfo, rows: Vectors) -> None:
-    for start in range(0, len(chunks), WRITE_CHUNKS):
-        end = min(start + WRITE_CHUNKS, len(chunks))
-        passages = [Passage(chunk, info) for chunk in chunks[start:end]]
-        store.put_chunks(passages, Vectors(rows.dense[start:end], rows.sparse[start:end]))
+def _write_chunks(store: Store, records: Sequence[Record], vectors: Sequence[Vectors]) -> None:
+    """Write the chunks of all documents together: a call costs about as much as ten chunks."""
+    passages = [Passage(chunk, record.manifest.document) for record in records for chunk in record.chunks]
+    dense = vectors[0].dense if len(vectors) == 1 else np.concatenate([rows.dense for rows in vectors])
+    sparse = tuple(chain.from_iterable(rows.sparse for rows in vectors))
+    for start in range(0, len(passages), WRITE_CHUNKS):
+        end = start + WRITE_CHUNKS
+        store.put_chunks(passages[start:end], Vectors(dense[start:end], sparse[start:end]))
 
 
 def _outcome(item: Prepared, won: bool) -> Outcome:

@@ -153,8 +153,8 @@ def _ingest_files(run: _Run, files: Sequence[ScannedFile], twins: Twins) -> None
     """Parse ahead in child processes while documents are embedded and written here."""
     parsed = _parsed_documents(run, files)
     report = run.report
-    with closing(parsed):
-        for outcome in ingest(run.index, parsed, run.work.stop, twins):
+    with closing(parsed), closing(ingest(run.index, parsed, run.work.stop, twins)) as outcomes:
+        for outcome in outcomes:
             document = outcome.document
             before = run.known.get(document.uri)
             if outcome.error is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -29,7 +29,7 @@ class Mortal:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.inner, name)
-        if name not in {"put_manifests", "put_chunks", "sweep"}:
+        if name not in {"put_manifests", "put_records", "put_chunks", "sweep"}:
             return method
 
         def mortal(*args: Any, **more: Any) -> Any:
@@ -57,6 +57,12 @@ def document(text: str, name: str = "a") -> Document:
 
 def text_of(store: Any, key: str) -> str:
     return "".join(passage.chunk.text for passage in store.chunks_of(key))
+
+
+def recorded_text(store: Any) -> list[str]:
+    """The text of every record there is."""
+    records = store.get_records([key for key, _ in store.list_records()])
+    return ["".join(chunk.text for chunk in record.chunks) for record in records]
 
 
 def found(store: Any, word: str) -> set[str]:
@@ -95,7 +101,7 @@ def test_a_first_version_is_invisible_until_its_manifest_is_committed(index: Ind
             break
         commit.remove(index.store, [doc.id])
     assert text_of(index.store, doc.id) == OLD
-    assert lives == 3, "announce, chunks, flip: three writes, each survived"
+    assert lives == 4, "announce, record, chunks, flip: four writes, each survived"
 
 
 def test_an_update_killed_anywhere_shows_the_old_version_or_the_new_one_whole(index: Index) -> None:
@@ -111,6 +117,7 @@ def test_an_update_killed_anywhere_shows_the_old_version_or_the_new_one_whole(in
         commit.recover(index.store)
         assert text_of(index.store, old.id) == seen
         assert index.store.stats().hidden == 0
+        assert recorded_text(index.store) == [seen]
         if not died:
             break
     assert text_of(index.store, old.id) == NEW
@@ -128,6 +135,16 @@ def test_a_removal_killed_anywhere_leaves_the_document_whole_or_gone(index: Inde
             break
     assert index.store.get_manifests([doc.id]) == []
     assert index.store.stats().hidden == 0
+    assert recorded_text(index.store) == []
+
+
+def test_a_record_says_what_the_manifest_says(index: Index) -> None:
+    doc = document(OLD)
+    list(ingest(index, [doc]))
+    (record,) = index.store.get_records([doc.id])
+    (manifest,) = index.store.get_manifests([doc.id])
+    assert record.manifest == replace(manifest, revision=record.manifest.revision)
+    assert [passage.chunk for passage in index.store.chunks_of(doc.id)] == list(record.chunks)
 
 
 def test_of_two_writers_on_one_document_one_wins_whole_and_the_other_leaves_nothing(index: Index) -> None:
@@ -146,6 +163,7 @@ def test_of_two_writers_on_one_document_one_wins_whole_and_the_other_leaves_noth
     assert [outcome.error.code for outcome in outcomes if outcome.error] == ["conflict"]
     assert found(index.store, "harbour") == set()
     assert "other writer" in text_of(index.store, document(OLD).id)
+    assert recorded_text(index.store) == [text_of(index.store, document(OLD).id)]
     assert index.store.stats().hidden == 0
     assert index.store.in_flight() == []
 
