@@ -13,26 +13,30 @@ import signal
 import sys
 from typing import BinaryIO
 
+from ingest.parsing.containers import ArchiveReader
 from ingest.parsing.files import read_file
 from ingest.parsing.parse import parse_bytes
-from ingest.parsing.protocol import LENGTH, ParsedFile, Unchanged, pack_reply, unpack
+from ingest.parsing.protocol import LENGTH, ParsedFile, Request, Unchanged, pack_reply, unpack
 from ingest.types import ParseError
 
 _PR_SET_PDEATHSIG = 1
 _ORPHANED = 3
 
 
-def answer(path: str, name: str, known_hash: str, max_file_bytes: int) -> ParsedFile | Unchanged:
-    """Read, hash and, unless the hash is the known one, parse a file.
+def answer(request: Request, archives: ArchiveReader, max_file_bytes: int) -> ParsedFile | Unchanged:
+    """Read, hash and, unless the hash is the known one, parse a file, or a file in an archive.
 
     Raises:
         ParseError: why the file cannot become a document.
     """
-    data, stamp = read_file(path, name, max_file_bytes)
+    if request.member:
+        data, stamp = archives.read(request.path, request.member, request.name)
+    else:
+        data, stamp = read_file(request.path, request.name, max_file_bytes)
     content_hash = hashlib.sha256(data).hexdigest()
-    if content_hash == known_hash:
+    if content_hash == request.known_hash:
         return Unchanged(content_hash, stamp)
-    return ParsedFile(parse_bytes(data, name), content_hash, stamp)
+    return ParsedFile(parse_bytes(data, request.name, max_file_bytes), content_hash, stamp)
 
 
 def main() -> None:
@@ -42,16 +46,18 @@ def main() -> None:
     _limit_memory(memory_bytes)
     replies = _take_stdout()
     requests = sys.stdin.buffer
+    archives = ArchiveReader(max_file_bytes)
     while (prefix := requests.read(LENGTH.size)) and len(prefix) == LENGTH.size:
         request = unpack(requests.read(LENGTH.unpack(prefix)[0]))
-        replies.write(_reply(request, max_file_bytes))
+        replies.write(_reply(request, archives, max_file_bytes))
         replies.flush()
 
 
-def _reply(request: dict[str, str], max_file_bytes: int) -> bytes:
+def _reply(request: dict[str, str], archives: ArchiveReader, max_file_bytes: int) -> bytes:
     try:
-        result = answer(request["path"], request["name"], request["known_hash"], max_file_bytes)
-        return pack_reply(result)
+        if "archive" in request:
+            return pack_reply(archives.members(request["archive"]))
+        return pack_reply(answer(Request(**request), archives, max_file_bytes))
     except ParseError as error:
         return pack_reply(error)
     except MemoryError:

@@ -38,13 +38,13 @@ def read_file(path: str, name: str, max_bytes: int) -> tuple[bytes, FileStamp]:
             `unreadable`; transient: `vanished`, `permission_denied`, `changed_while_reading`.
     """
     for _ in range(2):
-        with _opened(path) as descriptor:
+        with opened(path) as descriptor:
             scanned = time.time_ns()
             before = os.fstat(descriptor)
             _check(descriptor, before, name, max_bytes)
             data = _read(descriptor, before.st_size)
-            stamp = _stamp(before, scanned)
-            if len(data) == before.st_size and stamp.same_file_state(_stamp(os.fstat(descriptor), scanned)):
+            stamp = stamp_of(before, scanned)
+            if len(data) == before.st_size and stamp.same_file_state(stamp_of(os.fstat(descriptor), scanned)):
                 return data, stamp
     raise ParseError(
         "changed_while_reading",
@@ -54,8 +54,12 @@ def read_file(path: str, name: str, max_bytes: int) -> tuple[bytes, FileStamp]:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[int]:
-    """A descriptor; opening does not wait, so that a pipe without a writer cannot hold the reader up."""
+def opened(path: str) -> Iterator[int]:
+    """A descriptor; opening does not wait, so that a pipe without a writer cannot hold the reader up.
+
+    Raises:
+        ParseError: the path cannot be opened, or whatever is read from it within cannot be read.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -72,11 +76,20 @@ def _opened(path: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _check(descriptor: int, status: os.stat_result, name: str, max_bytes: int) -> None:
+def refuse_special(status: os.stat_result) -> None:
+    """Pass only regular files.
+
+    Raises:
+        ParseError: skipped, `not_a_file`.
+    """
     if stat.S_ISDIR(status.st_mode):
         raise _not_a_file("a folder")
     if not stat.S_ISREG(status.st_mode):
         raise _not_a_file("a pipe, socket or device")
+
+
+def _check(descriptor: int, status: os.stat_result, name: str, max_bytes: int) -> None:
+    refuse_special(status)
     if status.st_size:
         route(name, os.pread(descriptor, HEAD_BYTES, 0))
     if status.st_size > max_bytes:
@@ -95,7 +108,8 @@ def _read(descriptor: int, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def _stamp(status: os.stat_result, scanned: int) -> FileStamp:
+def stamp_of(status: os.stat_result, scanned: int) -> FileStamp:
+    """What `stat` saw, at `scanned` (nanoseconds of the wall clock)."""
     return FileStamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, scanned)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
+from ingest.parsing.containers import Member
 from ingest.types import Element, ElementKind, Parsed, ParseError
 from search.types import FileStamp
 
@@ -40,11 +41,13 @@ class Request:
     Attributes:
         path, name: as `os.fsdecode` gives them; bytes that are no UTF-8 travel as lone surrogates.
         known_hash: sha256 for which the file need not be parsed; empty if there is none.
+        member: parse this file in the archive at `path`; empty for the file itself.
     """
 
     path: str
     name: str
     known_hash: str
+    member: str = ""
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
@@ -61,11 +64,25 @@ def unpack(body: bytes) -> dict[str, Any]:
 
 def pack_request(request: Request) -> bytes:
     """A request, ready to send."""
-    return pack({"path": request.path, "name": request.name, "known_hash": request.known_hash})
+    return pack(
+        {
+            "path": request.path,
+            "name": request.name,
+            "known_hash": request.known_hash,
+            "member": request.member,
+        }
+    )
 
 
-def pack_reply(reply: ParsedFile | Unchanged | ParseError) -> bytes:
+def pack_listing(path: str) -> bytes:
+    """A request for the members of the archive at `path`, ready to send."""
+    return pack({"archive": path})
+
+
+def pack_reply(reply: ParsedFile | Unchanged | list[Member] | ParseError) -> bytes:
     """A reply, ready to send."""
+    if isinstance(reply, list):
+        return pack({"members": [astuple(member) for member in reply]})
     if isinstance(reply, ParseError):
         return pack(
             {
@@ -89,12 +106,16 @@ def pack_reply(reply: ParsedFile | Unchanged | ParseError) -> bytes:
     return pack(message)
 
 
-def unpack_reply(body: bytes) -> ParsedFile | Unchanged:
-    """The reply in `body`.
+def unpack_members(body: bytes) -> list[Member]:
+    """The members in the reply to a listing.
 
     Raises:
         ParseError: the one the child sent.
     """
+    return [Member(*values) for values in _answered(body)["members"]]
+
+
+def _answered(body: bytes) -> dict[str, Any]:
     message = unpack(body)
     if "error" in message:
         raise ParseError(
@@ -103,6 +124,16 @@ def unpack_reply(body: bytes) -> ParsedFile | Unchanged:
             skipped=message["skipped"],
             transient=message["transient"],
         )
+    return message
+
+
+def unpack_reply(body: bytes) -> ParsedFile | Unchanged:
+    """The reply in `body`.
+
+    Raises:
+        ParseError: the one the child sent.
+    """
+    message = _answered(body)
     stamp = FileStamp(*message["stamp"])
     if "parsed" not in message:
         return Unchanged(message["hash"], stamp)

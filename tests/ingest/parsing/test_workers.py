@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ingest.parsing import workers
+from ingest.parsing import process
 from ingest.parsing.protocol import ParsedFile, Unchanged
 from ingest.parsing.workers import ParserPool
 from ingest.types import ParseError
@@ -78,7 +78,7 @@ def test_children_start_when_needed_and_are_used_again(note):
 
 
 def test_a_child_is_replaced_after_its_number_of_files(own_pool, note, monkeypatch):
-    monkeypatch.setattr(workers, "_FILES_PER_CHILD", 2)
+    monkeypatch.setattr(process, "_FILES_PER_CHILD", 2)
     own_pool.parse(str(note))
     first = only_child(own_pool).pid
     own_pool.parse(str(note))
