@@ -20,7 +20,6 @@ class Known:
         live: whether it answers.
         content_hash: sha256 of the bytes that answer, hexadecimal.
         stamp: of the file with those bytes, as it was last seen.
-        modified: what its passages say of the file's time.
         failure: why newer bytes do not answer.
     """
 
@@ -29,7 +28,6 @@ class Known:
     live: bool
     content_hash: str
     stamp: FileStamp | None
-    modified: str
     failure: Failure | None
 
     @classmethod
@@ -41,7 +39,6 @@ class Known:
             live=manifest.live is not None,
             content_hash=manifest.content_hash,
             stamp=manifest.stamp,
-            modified=manifest.document.modified,
             failure=manifest.failure,
         )
 

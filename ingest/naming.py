@@ -41,7 +41,7 @@ def folder_uri(path: str | os.PathLike[str]) -> str:
 
 def file_uri(path: str | os.PathLike[str]) -> str:
     """The uri of a file: links in its folder's path are resolved, a link that is the file itself is not."""
-    return uri_of(real_file(path))
+    return uri_of(_real_file(path))
 
 
 def path_of(uri: str) -> str:
@@ -62,8 +62,7 @@ def uri_of(path: str) -> str:
     return "file://" + quote(os.fsencode(path), safe="/")
 
 
-def real_file(path: str | os.PathLike[str]) -> str:
-    """The path of a file with the links of its folder resolved."""
+def _real_file(path: str | os.PathLike[str]) -> str:
     absolute = Path(path).absolute()
     if absolute.name in ("", ".."):
         return os.path.realpath(absolute)

@@ -12,7 +12,7 @@ from time import time_ns
 from typing import NamedTuple
 from urllib.parse import quote
 
-from ingest.naming import SourceError, file_uri, real_file, uri_of
+from ingest.naming import SourceError, file_uri, path_of, uri_of
 from ingest.selection import EVERYTHING, Selection
 from search.types import FileStamp
 
@@ -27,15 +27,15 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ScannedFile:
-    """A file found in a source.
+    """A file found in a source."""
 
-    Attributes:
-        path: absolute; bytes that are not UTF-8 stand as lone surrogates (`os.fsdecode`).
-    """
-
-    path: str
     uri: str
     stamp: FileStamp
+
+    @property
+    def path(self) -> str:
+        """Absolute; bytes that are not UTF-8 stand as lone surrogates (`os.fsdecode`)."""
+        return path_of(self.uri)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def scan(
     if not stat.S_ISREG(status.st_mode):
         message = f"{os.fspath(root)!r} is neither a folder nor a file; give one of the two"
         raise SourceError("source_invalid", message)
-    file = ScannedFile(real_file(root), file_uri(root), _stamp(status, scanned_ns))
+    file = ScannedFile(file_uri(root), _stamp(status, scanned_ns))
     return ScanResult((file,), selection=selection)
 
 
@@ -220,7 +220,7 @@ def _look_at(found: _Found, entry: os.DirEntry[str], uri: str, place: str) -> No
             found.skipped.append(Finding(uri, "broken_symlink", message))
         return
     if stat.S_ISREG(status.st_mode):
-        found.files.append(ScannedFile(entry.path, uri, _stamp(status, scanned_ns)))
+        found.files.append(ScannedFile(uri, _stamp(status, scanned_ns)))
     elif stat.S_ISDIR(status.st_mode):
         message = "links to folders are not followed; ingest the folder itself as a source"
         found.skipped.append(Finding(uri, "symlink_directory", message))

@@ -140,7 +140,8 @@ def _carry_out(run: _Run, plan: Plan, twins: Twins, check_source: Callable[[], N
     _ingest_files(run, [*plan.new, *changed, *plan.check], twins)
     if not run.work.stop():
         _remove(run, [one.id for one in removed if one.id in last], check_source)
-    run.index.store.flush()
+    if removed or plan.new or plan.changed or plan.check:
+        run.index.store.flush()
 
 
 def _remove(run: _Run, ids: Sequence[str], check_source: Callable[[], None]) -> None:

@@ -301,7 +301,7 @@ def document(
     live: bool = True,
     failure: Failure | None = None,
 ) -> Known:
-    return Known(uri, uri, live, "0" * 64, stamp, "", failure)
+    return Known(uri, uri, live, "0" * 64, stamp, failure)
 
 
 def failure(stamp: FileStamp | None = QUIET, *, parser: str = PARSER, transient: bool = False) -> Failure:
@@ -310,7 +310,7 @@ def failure(stamp: FileStamp | None = QUIET, *, parser: str = PARSER, transient:
 
 def verdict(known: Known | None, stamp: FileStamp = QUIET) -> str:
     """The list of the plan that a lone file lands in."""
-    file = ScannedFile("/s/a", "file:///s/a", stamp)
+    file = ScannedFile("file:///s/a", stamp)
     plan = diff(S, ScanResult((file,)), {"file:///s/a": known} if known else {}, parser_version=PARSER)
     (name,) = [name for name in plan.__dataclass_fields__ if getattr(plan, name)]
     assert getattr(plan, name) == (file,)
