@@ -20,6 +20,7 @@ from api.evaluate_cli import evaluate
 from api.owner import with_owner
 from api.settings import load
 from api.tune_cli import tune
+from ingest.selection import Selection
 from search.stores import catalog
 
 app = typer.Typer(
@@ -46,6 +47,13 @@ def ingest(
     dry_run: Annotated[bool, typer.Option(help="say what would be done")] = False,
     keep_deleted: Annotated[bool, typer.Option(help="keep documents whose files vanished")] = False,
     allow_empty: Annotated[bool, typer.Option(help="accept a folder that became empty")] = False,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="take only files that match (repeatable)")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="leave out what matches (repeatable)")
+    ] = None,
+    hidden: Annotated[bool, typer.Option("--hidden", help="take names that begin with a dot, too")] = False,
 ) -> None:
     """Make the collection's documents of these folders equal to what the folders hold."""
     options = {
@@ -53,11 +61,15 @@ def ingest(
         "dry_run": dry_run,
         "keep_deleted": keep_deleted,
         "allow_empty": allow_empty,
+        "include": include or [],
+        "exclude": exclude or [],
+        "hidden": hidden,
     }
 
     def run() -> int:
         settings = load(data=data)
         catalog.check_names(tenant, collection)
+        Selection(tuple(include or ()), tuple(exclude or ()))
         if dry_run:
             existing_data(settings)
         total = ingest_all(settings, tenant, sources, options)
