@@ -17,6 +17,7 @@ from ingest.types import Element, ElementKind, Parsed
 _BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # what a terminal makes colours of
 _MARKDOWN_LIMIT = 5_000_000
+_MARKDOWN_LINES = 250_000  # the parser reads some 15,000 a second
 _BLOCK_KINDS = {
     "paragraph_open": ElementKind.PARAGRAPH,
     "blockquote_open": ElementKind.PARAGRAPH,
@@ -38,6 +39,8 @@ def read_text(data: bytes, name: str) -> Parsed:
 def read_log(data: bytes, name: str) -> Parsed:
     """A log as it is, timestamps and all: plain text of another kind."""
     parsed = read_text(data, name)
+    if "\x1b" not in parsed.text:
+        return replace(parsed, kind="log")
     text = _COLOURS.sub("", parsed.text)
     return replace(parsed, kind="log", text=text, elements=paragraphs(text))
 
@@ -84,8 +87,12 @@ def read_code(data: bytes, name: str) -> Parsed:
 def read_markdown(data: bytes, name: str) -> Parsed:
     """Markdown as written, but for the marks of headings: `## Setup` reads `Setup`, depth 2."""
     source, notes = decode(data)
-    if len(source) > _MARKDOWN_LIMIT:
-        note = f"{len(source)} characters: read as plain text, Markdown ends at {_MARKDOWN_LIMIT}"
+    lines = source.count("\n") + 1
+    if len(source) > _MARKDOWN_LIMIT or lines > _MARKDOWN_LINES:
+        note = (
+            f"{len(source)} characters in {lines} lines: read as plain text, Markdown ends at "
+            f"{_MARKDOWN_LIMIT} characters or {_MARKDOWN_LINES} lines"
+        )
         return Parsed(pick_title(name), "markdown", source, paragraphs(source), {}, (*notes, note))
     body, stated, metadata, unread = frontmatter.split(source)
     text, elements = _markdown_blocks(source, body)
@@ -95,7 +102,7 @@ def read_markdown(data: bytes, name: str) -> Parsed:
 
 def add_markdown(source: str, builder: TextBuilder) -> None:
     """Append Markdown without front matter to `builder`: a notebook's cell."""
-    if len(source) > _MARKDOWN_LIMIT:
+    if len(source) > _MARKDOWN_LIMIT or source.count("\n") >= _MARKDOWN_LINES:
         builder.add(ElementKind.PARAGRAPH, source)
         return
     text, elements = _markdown_blocks(source, 0)

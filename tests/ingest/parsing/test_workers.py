@@ -147,6 +147,29 @@ def test_a_file_that_needs_too_much_memory_fails_and_the_next_is_read(tmp_path, 
         assert pool.parse(str(note)).parsed.text == "a short note"
 
 
+def test_what_a_used_child_has_no_memory_for_is_tried_in_a_fresh_one(own_pool, note, monkeypatch):
+    own_pool.parse(str(note))
+    first = only_child(own_pool)
+    ask = process.Child.ask
+
+    def short_of_memory(child, request, deadline_s):
+        if child.used:
+            raise ParseError("out_of_memory", "left-overs of other files")
+        return ask(child, request, deadline_s)
+
+    monkeypatch.setattr(process.Child, "ask", short_of_memory)
+    assert own_pool.parse(str(note)).parsed.text == "a short note"
+    assert only_child(own_pool).pid != first.pid
+
+
+def test_a_request_too_long_for_the_pipe_meets_its_deadline(note):
+    with ParserPool(1, deadline_s=8) as pool:
+        pool.parse(str(note))
+        only_child(pool).suspend()
+        assert failing(pool, note, name="x" * 1_000_000 + ".txt").code == "timeout"
+        assert pool.parse(str(note), name="x" * 1_000_000 + ".txt").parsed.text == "a short note"
+
+
 def test_a_file_over_the_limit_is_named_with_the_limit(note):
     with ParserPool(1, max_file_bytes=11) as pool:
         error = failing(pool, note)
