@@ -133,6 +133,19 @@ def _checked_metadata(value: Any) -> Any:
     return value
 
 
+def _checked_amendment(value: Any) -> Any:
+    """As metadata, where null takes a key out; at least one key is named."""
+    if value == {}:
+        raise _metadata_error(
+            "metadata {value} names no key; name those to set, or null to take one out", value
+        )
+    if isinstance(value, dict):
+        removed = [key for key, entry in value.items() if entry is None]
+        _checked_metadata({key: "" if key in removed else entry for key, entry in value.items()})
+        return value
+    return _checked_metadata(value)
+
+
 def _metadata_error(template: str, value: object, key: str = "") -> PydanticCustomError:
     return PydanticCustomError("metadata", template, {"value": f"{value!r:.80}", "key": f"{key!r:.80}"})
 
@@ -156,6 +169,12 @@ class TextBody(Strict):
     uri: str | None = Field(None, description="`upload:NAME`; a fresh one when absent")
     title: str = ""
     metadata: Annotated[dict[str, MetadataValue], BeforeValidator(_checked_metadata)] = {}
+
+
+class AmendBody(Strict):
+    """Metadata to set on a document; null takes a key out."""
+
+    metadata: Annotated[dict[str, MetadataValue | None], BeforeValidator(_checked_amendment)]
 
 
 class Accepted(BaseModel):

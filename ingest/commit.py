@@ -9,23 +9,41 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ingest.types import Document
 from search.stores.base import Store
 from search.stores.switch import one_walk
-from search.types import DocumentInfo, Failure, FileStamp, Manifest, ManifestWrite, StoreUnavailableError
+from search.types import (
+    DocumentInfo,
+    Failure,
+    FileStamp,
+    Manifest,
+    ManifestWrite,
+    MetadataValue,
+    StoreUnavailableError,
+)
 
 _TRIES = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at a new version: what it will be called, and the version that was live when it began."""
+    """One try at a new version: what it will be called, and what stood there when it began.
+
+    Attributes:
+        live_seen: the version that was live.
+        amended: metadata set by hand.
+    """
 
     document_id: str
     version: str
     live_seen: str | None
+    amended: Mapping[str, MetadataValue | None] = field(default_factory=dict)
+
+    def told(self, info: DocumentInfo) -> DocumentInfo:
+        """What the new version's chunks say of their document: what its file says, as amended by hand."""
+        return told(info, self.amended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +121,11 @@ def begin(store: Store, infos: Sequence[DocumentInfo]) -> list[Attempt]:
         return change
 
     after = _update(store, {key: announce(key) for key in by_id})
-    return [Attempt(key, versions[key], _live(after[key])) for key in by_id]
+    return [_attempt(key, versions[key], after[key]) for key in by_id]
+
+
+def _attempt(key: str, version: str, manifest: Manifest | None) -> Attempt:
+    return Attempt(key, version, _live(manifest), {} if manifest is None else manifest.amended)
 
 
 def commit(store: Store, written: Sequence[Written]) -> list[bool]:
@@ -122,6 +144,8 @@ def commit(store: Store, written: Sequence[Written]) -> list[bool]:
                 revision=old.revision,
                 pending=tuple(version for version in old.pending if version != attempt.version),
                 replaced=old.replaced if old.live is None else (*old.replaced, old.live),
+                amended=old.amended,
+                retelling=old.amended != attempt.amended,
             )
 
         return change
@@ -130,6 +154,7 @@ def commit(store: Store, written: Sequence[Written]) -> list[bool]:
     won = [_live(after[item.attempt.document_id]) == item.attempt.version for item in written]
     abandon(store, [item.attempt for item, ok in zip(written, won, strict=True) if not ok])
     finish(store, [manifest for manifest in after.values() if manifest is not None and manifest.replaced])
+    _retell(store, [key for key, manifest in after.items() if manifest is not None and manifest.retelling])
     return won
 
 
@@ -179,7 +204,8 @@ def remove(store: Store, ids: Sequence[str]) -> int:
         if old is None:
             return old
         gone = old.replaced if old.live is None else (*old.replaced, old.live)
-        return _dropped_if_bare(replace(old, live=None, replaced=gone, chunks=0, failure=None))
+        bare = replace(old, live=None, replaced=gone, chunks=0, failure=None, amended={}, retelling=False)
+        return _dropped_if_bare(bare)
 
     alive = [manifest.id for manifest in store.get_manifests(ids) if manifest.live is not None]
     after = _update(store, dict.fromkeys(ids, retire))
@@ -214,6 +240,59 @@ def note_unchanged(store: Store, document_id: str, stamp: FileStamp, modified: s
 
 
 @one_walk
+def amend(store: Store, document_id: str, changes: Mapping[str, MetadataValue | None]) -> Manifest | None:
+    """Set metadata by hand; no vector changes. It stays over what later versions of the file say.
+
+    The wish is written first and then told to the chunks, all of them in one step; killed in between,
+    `recover` tells them.
+
+    Args:
+        store: the index.
+        document_id: of a document that answers.
+        changes: keys to set; None takes a key out, also one that the file itself states.
+
+    Returns:
+        The manifest as it stands after; None when no such document answers.
+    """
+
+    def change(old: Manifest | None) -> Manifest | None:
+        if old is None or old.live is None:
+            return old
+        return replace(old, amended={**old.amended, **changes}, retelling=True)
+
+    after = _update(store, {document_id: change})[document_id]
+    if after is None or after.live is None:
+        return None
+    return _retell(store, [document_id])[document_id]
+
+
+def told(info: DocumentInfo, amended: Mapping[str, MetadataValue | None]) -> DocumentInfo:
+    """What is said of a document with metadata set by hand; the key `language` is the document's own."""
+    if not amended:
+        return info
+    metadata = {key: value for key, value in {**info.metadata, **amended}.items() if value is not None}
+    language = metadata.pop("language", None)
+    if "language" in amended:
+        info = replace(info, language=language if isinstance(language, str) else "")
+    return replace(info, metadata=metadata)
+
+
+def _retell(store: Store, ids: Sequence[str]) -> dict[str, Manifest | None]:
+    """Tell the live versions' chunks what their manifests say, and clear the mark."""
+
+    def change(old: Manifest | None) -> Manifest | None:
+        if old is None or not old.retelling:
+            return old
+        if old.live is None:
+            return _dropped_if_bare(replace(old, retelling=False))
+        document = told(old.document, old.amended)
+        store.put_info(old.id, old.live, document)
+        return replace(old, document=document, retelling=False)
+
+    return _update(store, dict.fromkeys(ids, change))
+
+
+@one_walk
 def recover(store: Store) -> int:
     """Finish what a killed writer left: to be called when no other writer can be at work.
 
@@ -234,7 +313,8 @@ def recover(store: Store) -> int:
 
             return change
 
-        _update(store, {manifest.id: settle(manifest.hidden) for manifest in found})
+        _update(store, {manifest.id: settle(manifest.hidden) for manifest in found if manifest.hidden})
+        _retell(store, [manifest.id for manifest in found if manifest.retelling])
     return len(found)
 
 

@@ -241,7 +241,8 @@ def _write(store: Store, batch: Sequence[_Embedded], recorded: Mapping[str, str]
     attempts = commit.begin(store, infos)
     try:
         written, records = [], []
-        for one, info, attempt in zip(batch, infos, attempts, strict=True):
+        for one, said, attempt in zip(batch, infos, attempts, strict=True):
+            info = attempt.told(said)
             chunks = tuple(replace(chunk, version=attempt.version) for chunk in one.prepared.chunks)
             written.append(commit.Written(attempt, info, one.document, len(chunks), recorded))
             records.append(Record(commit.manifest_of(written[-1]), chunks))

@@ -7,36 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from embedder.types import Floats, SparseVector
+from search.errors import DiskFullError as DiskFullError
+from search.errors import FingerprintError as FingerprintError
+from search.errors import QueryError as QueryError
+from search.errors import SearchError as SearchError
+from search.errors import StoreDamagedError as StoreDamagedError
+from search.errors import StoreError as StoreError
+from search.errors import StoreUnavailableError as StoreUnavailableError
 
 MetadataValue = str | int | float | bool | list[str] | list[int] | list[float]
-
-
-class SearchError(Exception):
-    """Base of every error the search package raises on purpose."""
-
-
-class QueryError(SearchError, ValueError):
-    """A request that cannot be answered as asked: the message says what, the value, the limit, the remedy."""
-
-
-class StoreError(SearchError):
-    """The store failed."""
-
-
-class StoreUnavailableError(StoreError):
-    """The store cannot be reached or opened now; nothing was lost."""
-
-
-class StoreDamagedError(StoreError):
-    """What is on disk is not what was acknowledged; the message says what is missing and the remedy."""
-
-
-class DiskFullError(StoreError):
-    """Writing was refused because too little space is free; nothing was lost."""
-
-
-class FingerprintError(StoreError):
-    """The index was made with another model or analyser than the one in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +147,8 @@ class Manifest:
             came between.
         chunks, characters: of the live version.
         recorded: how it was embedded: dtype, device, window, context, chunk tokens.
+        amended: metadata set by hand over what the file says; None for a key that was taken out.
+        retelling: `amended` was changed and the live version's chunks are not told yet.
     """
 
     document: DocumentInfo
@@ -182,6 +163,8 @@ class Manifest:
     recorded: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
+    amended: Mapping[str, MetadataValue | None] = field(default_factory=dict)
+    retelling: bool = False
 
     @property
     def id(self) -> str:
@@ -192,6 +175,11 @@ class Manifest:
     def hidden(self) -> tuple[str, ...]:
         """Versions that no reader may see."""
         return self.pending + self.replaced
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a writer is, or was, at work on it."""
+        return bool(self.hidden) or self.retelling
 
 
 @dataclass(frozen=True, slots=True)

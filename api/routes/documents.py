@@ -106,12 +106,12 @@ def list_documents(
         found += [manifest for manifest in page if manifest.live is not None]
         if len(page) < limit:
             return DocumentsOut(
-                documents=[_summary(manifest) for manifest in found[:limit]],
+                documents=[summary(manifest) for manifest in found[:limit]],
                 next_cursor=None if len(found) <= limit else found[limit - 1].id,
             )
         after = page[-1].id
     return DocumentsOut(
-        documents=[_summary(manifest) for manifest in found[:limit]], next_cursor=found[limit - 1].id
+        documents=[summary(manifest) for manifest in found[:limit]], next_cursor=found[limit - 1].id
     )
 
 
@@ -120,11 +120,11 @@ def show(
     id: str, service: ServiceOf, tenant: TenantOf, collection: Collection = "default"
 ) -> DocumentDetailOut:
     """One document with its text."""
-    manifest, passages = _whole(service.open(tenant, collection).store, _checked_id(id))
+    manifest, passages = _whole(service.open(tenant, collection).store, checked_id(id))
     document = manifest.document
     failure = manifest.failure
     return DocumentDetailOut(
-        **_summary(manifest).model_dump(),
+        **summary(manifest).model_dump(),
         source=document.source,
         kind=document.kind,
         modified=document.modified,
@@ -142,7 +142,7 @@ def _whole(store: Store, key: str) -> tuple[Manifest, list[Passage]]:
         ApiError: 404, it is not there (any more); 503, it was replaced again at each of the tries.
     """
     for _ in range(_READ_TRIES):
-        manifest = _existing(store.get_manifests([key]), key)
+        manifest = existing(store.get_manifests([key]), key)
         passages = store.chunks_of(key)
         versions = {passage.chunk.version for passage in passages}
         if versions <= {manifest.live} and len(passages) == manifest.chunks:
@@ -162,26 +162,37 @@ def delete(id: str, service: ServiceOf, tenant: TenantOf, collection: Collection
     Uploads of it that arrived before and are not ingested yet are dropped too.
     """
     index = service.open(tenant, collection).index
-    manifest = _existing(index.store.get_manifests([_checked_id(id)]), id)
+    manifest = existing(index.store.get_manifests([checked_id(id)]), id)
     service.spool.remove_all(manifest.id)  # what failed or still waits would bring it back
     discard(index, [manifest.id])
     return Response(status_code=204)
 
 
-def _existing(found: Sequence[Manifest], key: str) -> Manifest:
+def existing(found: Sequence[Manifest], key: str) -> Manifest:
+    """The one manifest that was found, if its document answers.
+
+    Raises:
+        ApiError: 404, it does not.
+    """
     if not found or found[0].live is None:
         raise ApiError(404, "document_not_found", f"no document {key!r} here; list the documents to see them")
     return found[0]
 
 
-def _checked_id(key: str) -> str:
+def checked_id(key: str) -> str:
+    """A document's id as it is written everywhere.
+
+    Raises:
+        ApiError: 404, nothing can have this id.
+    """
     try:
         return str(uuid.UUID(key))
     except ValueError as error:
         raise ApiError(404, "document_not_found", f"no document {key!r} here; ids are UUIDs") from error
 
 
-def _summary(manifest: Manifest) -> DocumentOut:
+def summary(manifest: Manifest) -> DocumentOut:
+    """A document as lists show it."""
     document = manifest.document
     return DocumentOut(
         id=document.id,

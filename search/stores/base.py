@@ -62,7 +62,7 @@ class Store(Protocol):
         ...
 
     def in_flight(self) -> list[Manifest]:
-        """Manifests with a pending or replaced version."""
+        """Manifests with a pending or replaced version, or whose chunks are to be told something."""
         ...
 
     def put_chunks(self, passages: Sequence[Passage], vectors: Vectors) -> None:

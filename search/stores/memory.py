@@ -101,7 +101,7 @@ class MemoryStore:
         with self._lock:
             self._check_open()
             everything = [manifest_from(text) for _, text in sorted(self._manifests.items())]
-        return [one for one in everything if one.hidden]
+        return [one for one in everything if one.in_flight]
 
     def put_chunks(self, passages: Sequence[Passage], vectors: Vectors) -> None:
         """See `Store.put_chunks`."""

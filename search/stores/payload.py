@@ -108,7 +108,7 @@ def manifest_payload(manifest: Manifest) -> Payload:
         "document_id": manifest.id,
         "source": manifest.document.source,
         "revision": manifest.revision,
-        "in_flight": "yes" if manifest.hidden else "no",
+        "in_flight": "yes" if manifest.in_flight else "no",
         "hidden": list(manifest.hidden),
         "live": manifest.live,
         "chunks": manifest.chunks,
@@ -136,6 +136,8 @@ def manifest_json(manifest: Manifest) -> str:
         "recorded": dict(manifest.recorded),
         "notes": manifest.notes,
         "failure": asdict(manifest.failure) if manifest.failure else None,
+        "amended": dict(manifest.amended),
+        "retelling": manifest.retelling,
     }
     return json.dumps(shape, allow_nan=False)
 

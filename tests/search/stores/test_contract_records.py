@@ -273,3 +273,17 @@ def test_a_number_that_is_none_gets_in_by_no_door(store, kit, value):
     assert store.chunks_of(manifest.id) == passages
     assert store.get_manifests([manifest.id]) == [manifest]
     assert store.list_records() == []
+
+
+def test_a_document_whose_chunks_are_to_be_told_something_is_in_flight_and_answers(store, kit):
+    kit.commit(store, "a", ["apple one", "apple two"])
+    key = kit.document("a").id
+    before = store.get_manifests([key])[0]
+    wish = replace(before, revision="w", amended={"team": "deck", "old": None}, retelling=True)
+    store.put_manifests([ManifestWrite(key, before.revision, wish)])
+    assert store.in_flight() == [wish]
+    assert len(store.chunks_of(key)) == 2
+    assert store.count() == 2
+    told = replace(wish, revision="t", retelling=False)
+    store.put_manifests([ManifestWrite(key, "w", told)])
+    assert (store.in_flight(), store.get_manifests([key])) == ([], [told])
