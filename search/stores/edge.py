@@ -13,7 +13,7 @@ from typing import Any
 
 from embedder.types import Vectors
 from search.stores.dense import check_query, check_vectors
-from search.stores.edge_process import Ranked, WorkerDiedError, WorkerProcess
+from search.stores.edge_process import CALL_SECONDS, Ranked, WorkerDiedError, WorkerProcess
 from search.stores.payload import check_cursor, check_info, manifest_from, passage_from
 from search.stores.records import record_of, row_of
 from search.types import (
@@ -59,6 +59,7 @@ class EdgeStore:
         *,
         free_space: int = FREE_SPACE,
         unchecked: bool = False,
+        call_seconds: float = CALL_SECONDS,
     ) -> None:
         """Open the index, which is made when the directory has none.
 
@@ -68,6 +69,8 @@ class EdgeStore:
             lock_fd: the owner's open lock file, handed on so that the lock is held until the worker is gone.
             free_space: bytes to leave free on the disk.
             unchecked: open even an index that does not hold what was acknowledged, to find and mend it.
+            call_seconds: how long a call may be without an answer before the worker is ended and the call
+                repeated, once; opening, flushing, closing and optimising have longer.
 
         Raises:
             StoreDamagedError: the index does not hold what was acknowledged.
@@ -79,6 +82,7 @@ class EdgeStore:
         self._lock_fd = lock_fd
         self._free_space = free_space
         self._unchecked = unchecked
+        self._call_seconds = call_seconds
         self._lock = threading.Lock()
         self._closed = False
         self._worker: WorkerProcess | None = None
@@ -236,15 +240,25 @@ class EdgeStore:
                 return
             try:
                 worker.end()
-            except WorkerDiedError as error:
+            except (WorkerDiedError, DiskFullError) as error:
                 _log.warning("%s while closing %s; nothing acknowledged is lost", error, self._directory)
+
+    def kill(self) -> None:
+        """Close at once, whatever is under way: that call, and every later one, raises StoreUnavailableError.
+
+        What was acknowledged stays.
+        """
+        self._closed = True  # first, or the call under way would start another worker
+        worker = self._worker
+        if worker is not None:
+            worker.end_now()
 
     def _call(self, method: str, *arguments: Any) -> Any:
         """Ask the worker, a new one if it died; one call at a time."""
         with self._lock:
-            if self._closed:
-                raise StoreUnavailableError(f"the store in {self._directory} is closed; open it again")
             for attempt in range(1, _ATTEMPTS + 1):
+                if self._closed:
+                    raise StoreUnavailableError(f"the store in {self._directory} is closed; open it again")
                 try:
                     return self._ask(method, arguments)
                 except WorkerDiedError as error:
@@ -255,7 +269,9 @@ class EdgeStore:
     def _ask(self, method: str, arguments: tuple[Any, ...]) -> Any:
         if self._worker is None or not self._worker.alive:
             self._worker = WorkerProcess(
-                self._directory, self._config, self._free_space, self._lock_fd, unchecked=self._unchecked
+                *(self._directory, self._config, self._free_space, self._lock_fd),
+                unchecked=self._unchecked,
+                call_seconds=self._call_seconds,
             )
         return self._worker.ask(method, arguments)
 

@@ -20,7 +20,15 @@ from search.stores.edge_manifests import ManifestTable, scroll_after, uuids
 from search.stores.edge_process import Ranked
 from search.stores.edge_records import RecordFile
 from search.stores.edge_shard import EngineErrors, Marks, check_whole, open_shard
-from search.stores.edge_space import OVERHEAD, POINT_BYTES, check_space, chunks_bytes, disk_bytes, rows_bytes
+from search.stores.edge_space import (
+    EMPTY_BYTES,
+    OVERHEAD,
+    POINT_BYTES,
+    check_space,
+    chunks_bytes,
+    disk_bytes,
+    rows_bytes,
+)
 from search.stores.payload import CHUNK, MANIFEST, Payload, chunk_payload, document_payload
 from search.stores.plans import SPARSE, keyword, leg_filter, leg_request, visible
 from search.stores.records import Row
@@ -240,7 +248,7 @@ class EdgeIndex:
     def optimise(self) -> None:
         """Have the engine build its indexes and clear out what was removed."""
         points = self._shard.count(edge.CountRequest())
-        check_space(self._directory, self._floor, disk_bytes(self._directory))
+        check_space(self._directory, self._floor, disk_bytes(self._directory) + 2 * EMPTY_BYTES)
         self._marks.before_write()
         self._shard.optimize()
         after = self._shard.count(edge.CountRequest())
@@ -248,7 +256,25 @@ class EdgeIndex:
             raise StoreDamagedError(f"optimising {self._directory} made {after} of {points} points")
         self._shard.flush()
         self._built = self._shard.info().segments_count > 1
-        self._marks.after_vacuum()
+        if self._marks.swept and self._counts_only_chunks():
+            self._marks.after_vacuum()
+
+    def _counts_only_chunks(self) -> bool:
+        """Whether the engine's own BM25 statistics are those of the chunks that are there: measured."""
+        chunks = to_filter(models.Filter(must=[keyword("type", CHUNK)]))
+        points, _ = self._shard.scroll(edge.ScrollRequest(limit=100, filter=chunks, with_vector=[SPARSE]))
+        for point in points:
+            vectors: Any = point.vector or {}
+            if SPARSE not in vectors:
+                continue
+            query = edge.Query.Nearest(vectors[SPARSE], using=SPARSE)
+            named = edge.SearchParams(idf=edge.IdfParams(corpus=chunks))
+            own, exact = (
+                self._shard.query(edge.QueryRequest(limit=10, query=query, params=params))
+                for params in (None, named)
+            )
+            return [one.score for one in own] == [one.score for one in exact]
+        return not points
 
     def flush(self) -> None:
         """Write everything to its place."""

@@ -10,6 +10,7 @@ import qdrant_edge as edge
 from qdrant_client import models
 
 from search.stores.convert import to_filter
+from search.stores.edge_space import manifests_bytes
 from search.stores.payload import MANIFEST, Payload, manifest_payload
 from search.stores.plans import keyword
 from search.types import ManifestWrite
@@ -19,10 +20,10 @@ _PAGE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A write with the payload it will have, None for a removal."""
+    """A write with its payload, None for a removal; `hidden` is None when nothing is in flight."""
 
     document_id: str
-    hidden: tuple[str, ...]
+    hidden: tuple[str, ...] | None
     payload: Payload | None
 
 
@@ -48,7 +49,7 @@ class ManifestTable:
     def put(self, writes: Sequence[ManifestWrite]) -> list[bool]:
         """Compare and write; sees the earlier entries of the same call."""
         payloads = [None if one.manifest is None else manifest_payload(one.manifest) for one in writes]
-        self._before_write(sum(len(one["manifest"]) + 1024 for one in payloads if one is not None))
+        self._before_write(manifests_bytes([one for one in payloads if one is not None]))
         records = self._shard.retrieve(uuids(one.document_id for one in writes), ["revision"], False)
         revisions = {str(record.id): (record.payload or {}).get("revision") for record in records}
         taken = []
@@ -58,7 +59,8 @@ class ManifestTable:
             wanted = None if write.manifest is None else write.manifest.revision
             taken.append(stored in (wanted, write.expected))
             if stored != wanted and taken[-1]:
-                hidden = () if write.manifest is None else write.manifest.hidden
+                flying = write.manifest is not None and write.manifest.in_flight
+                hidden = write.manifest.hidden if write.manifest is not None and flying else None
                 last[write.document_id] = _Ready(write.document_id, hidden, payload)
                 revisions[write.document_id] = wanted
         self._write(last.values())
@@ -73,7 +75,7 @@ class ManifestTable:
             self._shard.update(edge.UpdateOperation.delete_points(removed))
         for one in writes:
             self._hidden.pop(one.document_id, None)
-            if one.hidden:
+            if one.hidden is not None:
                 self._hidden[one.document_id] = one.hidden
 
     def get(self, ids: Sequence[str]) -> list[str]:
@@ -102,7 +104,7 @@ class ManifestTable:
         return [(record.payload or {})["manifest"] for record in page]
 
     def in_flight(self) -> list[str]:
-        """Manifests with a hidden version, as JSON."""
+        """Manifests with a hidden version or chunks to be told, as JSON."""
         return self.get(sorted(self._hidden))
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from search.types import IndexConfig
+from search.types import IndexConfig, StoreUnavailableError
 
 Ranked = tuple[bytes, bytes]
 """A ranked list on the wire: 16 bytes per id, and float64 scores."""
+
+CALL_SECONDS = 120.0
+"""How long a call may be without an answer before the worker counts as stuck."""
+
+_PATIENCE = {"open": 600.0, "flush": 600.0, "close": 600.0, "optimise": 86_400.0}
+"""Seconds for what takes as long as the index is large."""
 
 _EXIT_SECONDS = 30.0
 
@@ -21,10 +29,14 @@ _EXIT_SECONDS = 30.0
 class WorkerDiedError(Exception):
     """The worker ended without answering; `status` is its exit status, negative for a signal."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, waited: float | None = None) -> None:
         self.status = status
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        super().__init__(f"the store's worker process ended ({how})")
+        super().__init__(
+            f"the store's worker process ended ({how})"
+            if waited is None
+            else f"the store's worker process gave no answer for {waited:g} s and was ended"
+        )
 
 
 class WorkerProcess:
@@ -38,11 +50,12 @@ class WorkerProcess:
         lock_fd: int | None,
         *,
         unchecked: bool = False,
+        call_seconds: float = CALL_SECONDS,
     ) -> None:
         """Start a worker and have it open the index.
 
         Raises:
-            StoreError: the index cannot be opened.
+            StoreError: the index cannot be opened, or no process can be started.
             WorkerDiedError: it died of it.
         """
         ours, theirs = socket.socketpair()
@@ -51,14 +64,22 @@ class WorkerProcess:
             # A fresh interpreter, not a fork and not multiprocessing's spawn, which would run the caller's
             # main module again. -P: a folder of documents may hold a file that is named like a module. Its
             # own session: Ctrl-C is for the owner, which then closes the worker in order.
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "search.stores.edge_worker", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=kept,
-                start_new_session=True,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "search.stores.edge_worker", str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=kept,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                ours.close()
+                raise StoreUnavailableError(
+                    f"no worker process for the store in {directory} could be started: {error}; try again"
+                ) from error
         self._connection = Connection(ours.detach())
+        self._call_seconds = call_seconds
+        self._limit = 0.0
         try:
             self.ask("open", (str(directory.absolute()), config, free_space, unchecked))
         except BaseException:
@@ -79,12 +100,16 @@ class WorkerProcess:
         """One request, one reply.
 
         Raises:
-            WorkerDiedError: the worker ended before it answered.
+            WorkerDiedError: the worker ended before it answered, or is stuck and was ended.
             SearchError, ValueError: what it raised.
         """
+        limit = max(self._call_seconds, _PATIENCE.get(method, 0.0))
         try:
+            self._wait_at_most(limit)
             self._connection.send((method, arguments))
             outcome, value = self._connection.recv()
+        except BlockingIOError as error:
+            raise WorkerDiedError(self.kill(), limit) from error
         except (EOFError, ConnectionError) as error:
             raise WorkerDiedError(self.kill()) from error
         except BaseException:
@@ -94,11 +119,25 @@ class WorkerProcess:
             raise value
         return value
 
+    def _wait_at_most(self, seconds: float) -> None:
+        """Have the socket give up, with BlockingIOError, when nothing moves for so long either way."""
+        if seconds == self._limit:
+            return
+        timeval = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+        with socket.socket(fileno=os.dup(self._connection.fileno())) as shared:
+            shared.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+            shared.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+        self._limit = seconds
+
     def kill(self) -> int:
         """End it at once; its exit status."""
         self._connection.close()
         self._process.kill()
         return self._process.wait()
+
+    def end_now(self) -> None:
+        """End it from another thread: whoever waits for an answer gets WorkerDiedError."""
+        self._process.kill()
 
     def end(self) -> None:
         """Let it close the index and leave; at once if it does not within half a minute."""

@@ -14,17 +14,17 @@ from qdrant_client import models
 from search.stores.convert import to_filter
 from search.stores.dense import vector_name
 from search.stores.edge_manifests import manifests
-from search.stores.edge_space import check_space
+from search.stores.edge_space import EMPTY_BYTES, check_space
 from search.stores.payload import CHUNK, INDEXED
 from search.stores.plans import SPARSE, keyword
-from search.types import IndexConfig, StoreDamagedError, StoreUnavailableError
+from search.types import DiskFullError, IndexConfig, StoreDamagedError, StoreUnavailableError
 
 _INDEX_TYPES = {
     "keyword": edge.PayloadSchemaType.Keyword,
     "integer": edge.PayloadSchemaType.Integer,
     "datetime": edge.PayloadSchemaType.Datetime,
 }
-_REMEDY = "restore a backup, or remove this index folder and ingest again"
+_REMEDY = "run `latewood verify --repair` to restore it from the records beside it and the sources"
 
 
 class EngineErrors:
@@ -43,6 +43,11 @@ class EngineErrors:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        if kind is Exception and "os error 28" in str(error):
+            raise DiskFullError(
+                f"{self._doing} failed because the disk is full: {error}; what was acknowledged is safe; "
+                "free some space and try again"
+            ) from error
         if kind is Exception and self._opening and "WouldBlock" not in str(error):
             raise StoreDamagedError(f"{self._doing} failed: {error}; {_REMEDY}") from error
         if kind is Exception and self._opening:
@@ -125,7 +130,7 @@ def open_shard(directory: Path, config: IndexConfig, floor: int) -> edge.EdgeSha
     """
     path = directory / "shard"
     if not path.exists():
-        check_space(directory, floor, 64 * 2**20)
+        check_space(directory, floor, EMPTY_BYTES)
         aside = directory / "shard.partial"
         shutil.rmtree(aside, ignore_errors=True)  # left by a process that died while making it
         with EngineErrors(f"making an index in {directory}"):

@@ -18,6 +18,9 @@ OVERHEAD = 4
 POINT_BYTES = 2048
 """What a point takes beside its vectors and texts."""
 
+EMPTY_BYTES = 96 * 2**20
+"""What an index without points may take: 84 MiB in memory file systems, less where files may have holes."""
+
 _ROW_BYTES = 16 * 1024  # a few pages of the record file and its journal
 
 
@@ -40,6 +43,11 @@ def chunks_bytes(payloads: Sequence[Payload], vectors: Vectors) -> int:
     words = sum(4 * (len(one["text"]) + len(one["context"])) + POINT_BYTES for one in payloads)
     sparse = sum(8 * len(one.indices) for one in vectors.sparse)
     return OVERHEAD * (words + 2 * vectors.dense.nbytes + sparse)
+
+
+def manifests_bytes(payloads: Sequence[Payload]) -> int:
+    """Bytes that these manifests may take."""
+    return OVERHEAD * sum(len(one["manifest"]) + POINT_BYTES for one in payloads)
 
 
 def rows_bytes(rows: Sequence[Row]) -> int:

@@ -8,6 +8,7 @@ owner, and until then it keeps every file descriptor it was given, the owner's l
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from multiprocessing.connection import Connection
@@ -44,6 +45,8 @@ METHODS = frozenset(
 )
 _OWNER_CHECK_SECONDS = 5.0
 
+_log = logging.getLogger(__name__)
+
 
 def main() -> None:
     """Serve one index until the owner closes it or goes away."""
@@ -76,7 +79,16 @@ def main() -> None:
     except (EOFError, ConnectionError):
         # The owner is gone, by intent or not; either way what it was told is already safe.
         if index is not None:
+            _leave(index)
+
+
+def _leave(index: EdgeIndex) -> None:
+    """Close for an owner that is gone: there is nobody to tell but the log."""
+    try:
+        with EngineErrors("closing the index"):
             index.close()
+    except SearchError as error:
+        _log.warning("%s", error)
 
 
 def _call(index: EdgeIndex, method: str, arguments: tuple[Any, ...]) -> Any:

@@ -189,7 +189,7 @@ def test_points_lost_since_a_clean_close_stop_the_open(open_edge, index_folder, 
     kit.commit(store, "a", ["oak", "elm"])
     store.close()
     (index_folder / "index" / "clean.json").write_text('{"points": 9}')
-    with pytest.raises(StoreDamagedError, match="holds 3 points but was closed with 9; restore a backup"):
+    with pytest.raises(StoreDamagedError, match=r"holds 3 points but was closed with 9; .*verify --repair"):
         open_edge()
 
 
@@ -200,7 +200,7 @@ def test_documents_short_of_chunks_stop_the_open(open_edge, kit):
     versions = [store.get_manifests([kit.document(name).id])[0].live for name in "ab"]
     store.sweep(versions)
     store.close()
-    with pytest.raises(StoreDamagedError, match=r"2 document\(s\) .* short of 6 chunk\(s\).*ingest again"):
+    with pytest.raises(StoreDamagedError, match=r"2 document\(s\) .* short of 6 chunk\(s\).*verify --repair"):
         open_edge()
 
 
@@ -210,7 +210,7 @@ def test_files_the_engine_cannot_read_are_damage(open_edge, index_folder, kit):
     store.close()
     for file in (index_folder / "index" / "shard" / "segments").glob("*/segment.json"):
         file.write_text("")
-    with pytest.raises(StoreDamagedError, match="restore a backup"):
+    with pytest.raises(StoreDamagedError, match="latewood verify --repair"):
         open_edge()
 
 

@@ -1,0 +1,200 @@
+"""The embedded store on a disk that is really full: a small file system in memory, filled with ballast."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from search.stores.edge import EdgeStore
+from search.types import DiskFullError, Manifest, ManifestWrite, Record
+
+MIB = 2**20
+FLOOR = 64 * MIB
+UNGUARDED = -(2**50)  # as if every estimate were far too small
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="mounting a small file system needs root on Linux"
+)
+
+
+class SmallDisk:
+    """A folder with little room, and the ballast that takes it away."""
+
+    def __init__(self, folder: Path) -> None:
+        self.index = folder / "index"
+        self.index.mkdir()
+        self._folder = folder
+        self._ballast = folder / "ballast"
+
+    @property
+    def free(self) -> int:
+        return shutil.disk_usage(self._folder).free
+
+    @contextmanager
+    def full_but_for(self, left: int) -> Iterator[None]:
+        with self._ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, self.free - left)
+        try:
+            assert self.free <= left
+            yield
+        finally:
+            self._ballast.unlink()
+
+
+@pytest.fixture
+def disk() -> Iterator[SmallDisk]:
+    with tempfile.TemporaryDirectory(prefix="latewood-disk-") as folder:
+        command = ["mount", "-t", "tmpfs", "-o", "size=320m", "tmpfs", folder]
+        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        if told.returncode:
+            pytest.skip(f"no file system can be mounted here: {told.stderr.strip()}")
+        try:
+            yield SmallDisk(Path(folder))
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def record_of(store, passages) -> Record:
+    (manifest,) = store.get_manifests([passages[0].document.id])
+    return Record(manifest, tuple(one.chunk for one in passages))
+
+
+def assert_all_there(store, kit, written, before) -> None:
+    """Documents, their records, and the answers."""
+    for passages in written:
+        assert store.chunks_of(passages[0].document.id) == passages
+        assert store.get_records([passages[0].document.id]) == [record_of(store, passages)]
+    assert store.search(kit.legs("oak 3")) == before
+
+
+def test_a_full_disk_refuses_every_write_answers_and_loses_nothing(disk, kit):
+    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    written = [kit.commit(store, f"d{one}", [f"oak {one} {two}" for two in range(20)]) for one in range(5)]
+    records = [record_of(store, passages) for passages in written]
+    store.put_records(records)
+    before = store.search(kit.legs("oak 3"))
+    manifest = records[0].manifest
+    told = replace(manifest.document, title="new")
+    other = Manifest(kit.document("new"), "r")
+    writes = [
+        lambda: kit.write(store, kit.passages(other.document, "v", ["elm"])),
+        lambda: store.put_manifests([ManifestWrite(other.id, None, other)]),
+        lambda: store.put_records(records),
+        lambda: store.put_info(manifest.id, manifest.live, told),
+        store.optimise,
+    ]
+    for left in (FLOOR - 1, 0):  # nearly as much as must stay free; nothing at all
+        with disk.full_but_for(left):
+            worker = store.worker_pid
+            for write in writes:
+                with pytest.raises(DiskFullError, match=r"MiB are free at .* nothing was written"):
+                    write()
+                assert_all_there(store, kit, written, before)
+            assert store.worker_pid == worker
+    for write in writes[:4]:
+        write()
+    assert store.count() == 101
+    with disk.full_but_for(FLOOR // 2):  # removing is how space comes back
+        assert store.sweep(["v"]) == 1
+        assert store.remove_chunks([written[4][0].chunk.id]) == 1
+    kit.write(store, written[4])
+    store.close()
+    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    assert [one.document.title for one in store.chunks_of(manifest.id)] == ["new"] * 20
+    assert_all_there(store, kit, written[1:], before)
+    store.close()
+
+
+def test_an_index_closed_on_a_full_disk_opens_whole_when_there_is_space(disk, kit):
+    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    written = [kit.commit(store, "a", ["oak 3", "elm"])]
+    store.put_records([record_of(store, written[0])])
+    before = store.search(kit.legs("oak 3"))
+    with disk.full_but_for(0):
+        store.close()
+        with pytest.raises(DiskFullError, match="free some space"):
+            EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    assert_all_there(store, kit, written, before)
+    store.close()
+
+
+def test_no_index_is_made_where_there_is_no_room(disk, kit):
+    with disk.full_but_for(FLOOR + 90 * MIB), pytest.raises(DiskFullError, match="must leave 64 MiB free"):
+        EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    assert list(disk.index.iterdir()) == []
+    EdgeStore(disk.index, kit.config, free_space=FLOOR).close()
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["chunks", *(pytest.param(one, marks=pytest.mark.soak) for one in ("manifests", "info", "records"))],
+)
+def test_a_worker_that_died_of_a_full_disk_leaves_what_was_acknowledged(disk, kit, what):
+    store = EdgeStore(disk.index, kit.config, free_space=UNGUARDED)
+    written = [kit.commit(store, f"d{one}", [f"oak {one}", "elm"]) for one in range(3)]
+    worker = store.worker_pid
+    with disk.full_but_for(2 * MIB):
+        taken, refused = write_until_refused(store, kit, what)
+    assert "full" in str(refused)
+    # The engine dies of it; the record file is SQLite, which does not.
+    assert ("SIGBUS" in str(refused) or worker != store.worker_pid) == (what != "records")
+    assert taken > 0
+    for passages in written[1:]:
+        assert store.chunks_of(passages[0].document.id) == passages
+    assert acknowledged(store, kit, what) in (taken, taken + 1)
+    store.close()
+    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    assert acknowledged(store, kit, what) in (taken, taken + 1)
+    kit.commit(store, "after", ["yew"])
+    store.close()
+
+
+def write_until_refused(store, kit, what) -> tuple[int, DiskFullError]:
+    for number in range(10_000):
+        try:
+            write_one(store, kit, what, number)
+        except DiskFullError as error:
+            return number, error
+    raise AssertionError("the disk never was full")
+
+
+def write_one(store, kit, what, number) -> None:
+    words = f"{number} " + os.urandom(40_000).hex()
+    if what == "chunks":
+        kit.write(store, kit.passages(kit.document(f"n{number}"), f"n{number}", [words] * 3))
+    elif what == "manifests":
+        made = [Manifest(kit.document(f"n{number}/{one}"), "r", notes=("x" * 500,)) for one in range(100)]
+        store.put_manifests([ManifestWrite(one.id, None, one) for one in made])
+    elif what == "info":
+        (first,) = store.get_manifests([kit.document("d0").id])
+        store.put_info(first.id, first.live, replace(first.document, metadata={"n": number, "w": words}))
+    else:
+        (passage,) = kit.passages(kit.document(f"n{number}"), "v", [words])
+        store.put_records([Record(Manifest(passage.document, "r", live="v", chunks=1), (passage.chunk,))])
+
+
+def acknowledged(store, kit, what) -> int:
+    """How many writes are there, each of them whole."""
+    if what == "chunks":
+        versions = [one.version for one in store.list_chunks() if one.version.startswith("n")]
+        assert {versions.count(one) for one in versions} <= {3}
+        return len(set(versions))
+    if what == "manifests":
+        notes = [one for one in store.list_manifests(limit=100_000) if one.notes]
+        assert len(notes) % 100 == 0
+        return len(notes) // 100
+    if what == "info":
+        told = {one.document.metadata["n"] for one in store.chunks_of(kit.document("d0").id)}
+        assert len(told) == 1
+        return told.pop() + 1
+    return len(store.get_records([one for one, _ in store.list_records()]))
