@@ -15,11 +15,22 @@ import typer
 
 from api import output
 from api.ablate_cli import ablate
-from api.commands import FAILED, WRONG_USE, Deletion, ask, existing_data, finish, ingest_all, json_option
+from api.commands import (
+    FAILED,
+    WRONG_USE,
+    CommandError,
+    Deletion,
+    ask,
+    existing_data,
+    finish,
+    ingest_all,
+    json_option,
+)
 from api.evaluate_cli import evaluate
 from api.owner import with_owner
 from api.settings import load
 from api.tune_cli import tune
+from api.watch import follow
 from ingest.selection import Selection
 from search.stores import catalog
 
@@ -54,6 +65,7 @@ def ingest(
         list[str] | None, typer.Option(metavar="PATTERN", help="leave out what matches (repeatable)")
     ] = None,
     hidden: Annotated[bool, typer.Option("--hidden", help="take names that begin with a dot, too")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="go on with every change, until stopped")] = False,
 ) -> None:
     """Make the collection's documents of these folders equal to what the folders hold."""
     options = {
@@ -70,6 +82,10 @@ def ingest(
         settings = load(data=data)
         catalog.check_names(tenant, collection)
         Selection(tuple(include or ()), tuple(exclude or ()))
+        if watch and dry_run:
+            raise CommandError(WRONG_USE, "wrong_use", "--watch with --dry-run does nothing; leave one out")
+        if watch:
+            return follow(settings, tenant, sources, options, as_json=as_json)
         if dry_run:
             existing_data(settings)
         total = ingest_all(settings, tenant, sources, options)

@@ -142,6 +142,11 @@ class Jobs:
         """The tenant's jobs, newest first."""
         return [job for job in reversed(list(self._jobs.values())) if job.tenant == tenant]
 
+    @property
+    def closing(self) -> bool:
+        """Whether new jobs are refused because this process lets go of the data."""
+        return self._closing
+
     def cancelled(self, job: Job) -> bool:
         """Whether it was asked to end."""
         return job.id in self._cancelled

@@ -61,6 +61,12 @@ def collections(service: ServiceOf, tenant: TenantOf) -> dict[str, list[str]]:
     return {"collections": service.collections(tenant)}
 
 
+@router.get("/owner", dependencies=[Depends(admin_only)], include_in_schema=False)
+def owner(service: ServiceOf) -> dict[str, bool]:
+    """Whether this owner lets go of the data, for a command that holds on to it between jobs."""
+    return {"closing": service.jobs.closing}
+
+
 @router.post("/owner/yield", dependencies=[Depends(admin_only)], include_in_schema=False, status_code=202)
 def yield_ownership(service: ServiceOf) -> dict[str, str]:
     """Ask a short-lived owner to end its jobs at a safe point and make room for `serve`."""
