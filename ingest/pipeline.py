@@ -48,7 +48,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one document: `chunks` and `tokens` when it was committed, else an error."""
+    """What became of one document: its chunks and the tokens embedded for it, or an error."""
 
     document: Document
     chunks: int = 0
@@ -58,10 +58,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Embedded:
-    """A prepared document whose vectors are made."""
+    """A prepared document whose vectors are made; `tokens` were embedded for it, none if they were copied."""
 
     prepared: Prepared
     vectors: Vectors
+    tokens: int
 
     @property
     def document(self) -> Document:
@@ -200,7 +201,10 @@ class _Walk:
             Wanted(one.document.content_hash, one.document.text, one.chunks, one.document.id) for one in batch
         ]
         dense = self._reuse.rows(self._embedder, wanted, lambda: self._halted.is_set() or self._stop())
-        return [_Embedded(one, Vectors(rows, one.sparse)) for one, rows in zip(batch, dense, strict=True)]
+        return [
+            _Embedded(one, Vectors(made.rows, one.sparse), one.tokens if made.embedded else 0)
+            for one, made in zip(batch, dense, strict=True)
+        ]
 
     def _write(self, batch: Sequence[_Embedded]) -> list[Outcome]:
         return _write(self._index.store, batch, self._recorded)
@@ -252,7 +256,7 @@ def _write(store: Store, batch: Sequence[_Embedded], recorded: Mapping[str, str]
         commit.abandon(store, attempts)
         raise
     won = commit.commit(store, written)
-    return [_outcome(one.prepared, ok) for one, ok in zip(batch, won, strict=True)]
+    return [_outcome(one, ok) for one, ok in zip(batch, won, strict=True)]
 
 
 def _write_chunks(store: Store, records: Sequence[Record], vectors: Sequence[Vectors]) -> None:
@@ -265,8 +269,8 @@ def _write_chunks(store: Store, records: Sequence[Record], vectors: Sequence[Vec
         store.put_chunks(passages[start:end], Vectors(dense[start:end], sparse[start:end]))
 
 
-def _outcome(item: Prepared, won: bool) -> Outcome:
+def _outcome(item: _Embedded, won: bool) -> Outcome:
     if won:
-        return Outcome(item.document, len(item.chunks), item.tokens)
+        return Outcome(item.document, len(item.prepared.chunks), item.tokens)
     message = "another writer replaced this document at the same time and was first; ingest again"
     return Outcome(item.document, error=ParseError("conflict", message, transient=True))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,6 +44,13 @@ class Wanted:
     def key(self) -> Key:
         """What rows depend on: the text, and where each chunk ends."""
         return self.text, tuple(chunk.end for chunk in self.chunks)
+
+
+class Made(NamedTuple):
+    """(chunks, dimension) float32 unit rows of a document, and whether they were embedded for it, not copied."""
+
+    rows: Floats
+    embedded: bool
 
 
 class Twins:
@@ -159,8 +167,8 @@ class Reuse:
         self._replaced: dict[Key, Floats] = {}
         self._replaced_bytes = 0
 
-    def rows(self, embedder: Embedder, wanted: Sequence[Wanted], stop: Callable[[], bool]) -> list[Floats]:
-        """(chunks, dimension) float32 unit rows for each document, at the index's largest dimension or above.
+    def rows(self, embedder: Embedder, wanted: Sequence[Wanted], stop: Callable[[], bool]) -> list[Made]:
+        """Rows for each document, at the index's largest dimension or above.
 
         Raises:
             ValueError: a document cannot be embedded.
@@ -181,7 +189,8 @@ class Reuse:
             texts = [_spanned(one) for one in left.values()]
             found |= zip(left, embedder.embed_documents(texts, stop), strict=True)
         self._recent.append(found if len(wanted) > 1 else {})
-        return [found[key] for key in keys]
+        first = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))  # of equal ones
+        return [Made(found[key], key in left and first[key] == place) for place, key in enumerate(keys)]
 
     def _keep(self, replaced: Mapping[Key, Floats]) -> None:
         """Keep rows that the store will soon not have any more, as many as there is room for."""

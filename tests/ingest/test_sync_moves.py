@@ -66,7 +66,7 @@ def test_a_renamed_folder_embeds_nothing_and_leaves_nothing(
     embedder.embedded = 0
     (folder / "one").rename(folder / "uno")
     report = run(index, folder, work)
-    assert (report.added, report.deleted, embedder.embedded) == (50, 50, 0)
+    assert (report.added, report.deleted, embedder.embedded, report.tokens) == (50, 50, 0, 0)
     after = documents(index)
     assert set(after) == {name.replace("one/", "uno/") for name in before}
     for name, (text, rows) in before.items():
@@ -158,8 +158,15 @@ def test_files_with_equal_content_are_embedded_once(
 ) -> None:
     for name in ("a.txt", "b.txt"):
         (folder / name).write_text("The same words in two files.")
-    run(index, folder, work)
-    assert embedder.embedded == 61
+    for name in ("a.txt", "b.txt"):
+        (folder / name).rename(folder.parent / name)
+    everything = run(index, folder, work)
+    for name in ("a.txt", "b.txt"):
+        (folder.parent / name).rename(folder / name)
+    embedder.embedded = 0
+    report = run(index, folder, work)
+    assert (report.added, embedder.embedded, report.tokens) == (2, 1, 7)
+    assert everything.tokens > 60
 
 
 def test_a_rename_with_a_change_elsewhere_embeds_the_change_only(

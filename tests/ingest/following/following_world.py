@@ -45,6 +45,8 @@ PLACES = (
     "d/.s/x.md",
     "skip.bin",
     "a.txt/inner.txt",
+    "b.txt.meta.json",
+    "d/a.txt.meta.json",
 )
 FOLDERS = ("d", "d/e", "h", "d/.s", "a.txt")
 _LONG = "".join(
@@ -58,11 +60,11 @@ CONTENTS = (
     ("# Lag\n\n" + _LONG).encode(),
     b"name,port\nAda,Leith\nBob,Wick\n",
     b"---\ntitle: The lamp\ntags: [light, sea]\n---\nIt burns all night.\n",
+    b'{"team": "north", "year": 2025}',
     b"",
     b" \n\n ",
     bytes(range(256)) * 4,  # no text
 )
-GOOD = range(6)
 SELECTIONS = (
     Selection(),
     Selection(),
@@ -115,7 +117,10 @@ def vector(text: str, start: int, end: int) -> Floats:
 class Parsing:
     """Parses in this process."""
 
-    def parse(self, path: str, known_hash: str | None = None, name: str | None = None) -> Any:
+    def parse(
+        self, path: str, known_hash: str | None = None, name: str | None = None, member: str | None = None
+    ) -> Any:
+        assert not member, "no archives here"
         data, stamp = read_file(path, name or Path(path).name, 10**9)
         content_hash = hashlib.sha256(data).hexdigest()
         if content_hash == known_hash:
