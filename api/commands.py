@@ -110,20 +110,29 @@ def follow_ingest(client: Client, body: dict[str, Any]) -> JobState:
         OwnerGoneError: the owner let go of the data; ask the next one.
         CommandError: the ingest as a whole failed.
     """
-    job = client.call("POST", "/jobs", json=body)
+    return follow_job(client, client.call("POST", "/jobs", json=body)["id"], output.place(body["source"]))
+
+
+def follow_job(client: Client, job_id: str, title: str) -> JobState:
+    """Follow a job to its end, with its progress under `title`; interrupted, it is cancelled.
+
+    Raises:
+        OwnerGoneError: the owner let go of the data; ask the next one.
+        CommandError: the job as a whole failed.
+    """
     state: JobState | None = None
     try:
-        with output.progress(output.place(body["source"])) as show_state:
-            for state in client.follow(job["id"]):
+        with output.progress(title) as show_state:
+            for state in client.follow(job_id):
                 show_state(state)
     except KeyboardInterrupt:
         with contextlib.suppress(UnreachableError, LatewoodError):  # gone or ended: nothing left to cancel
-            client.call("POST", f"/jobs/{job['id']}/cancel")
+            client.call("POST", f"/jobs/{job_id}/cancel")
         raise
     if state is None or (state["error"] and state["error"]["code"] == CLOSING):
         raise OwnerGoneError
     if state["status"] != "completed":
-        error = state["error"] or {"code": "failed", "message": "the ingest failed"}
+        error = state["error"] or {"code": "failed", "message": "the job failed"}
         exit_code = UNREACHABLE if error["code"] in _UNREACHABLE_CODES else FAILED
         raise CommandError(exit_code, error["code"], error["message"])
     return state

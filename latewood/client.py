@@ -103,7 +103,10 @@ class DocumentDetail(DocumentSummary):
 
 
 class JobState(TypedDict):
-    """A job as it stands: status is queued, in_progress, completed, failed or cancelled."""
+    """A job as it stands: status is queued, in_progress, completed, failed or cancelled.
+
+    `result` is what a job other than an ingest found or did, once it has ended.
+    """
 
     id: str
     collection: str
@@ -114,6 +117,7 @@ class JobState(TypedDict):
     skipped: list[dict[str, str]]
     errors: list[dict[str, str]]
     error: dict[str, str] | None
+    result: NotRequired[dict[str, Any]]
 
 
 class Client:
@@ -187,6 +191,14 @@ class Client:
     def delete(self, document_id: str, collection: str = "default") -> None:
         """Remove one document."""
         self.call("DELETE", f"/documents/{quote(document_id, safe='')}", params={"collection": collection})
+
+    def amend(
+        self, document_id: str, metadata: Mapping[str, Any], collection: str = "default"
+    ) -> DocumentSummary:
+        """Set metadata of one document, without embedding it again; None takes a key out."""
+        path = f"/documents/{quote(document_id, safe='')}"
+        body = {"metadata": dict(metadata)}
+        return cast(DocumentSummary, self.call("PATCH", path, params={"collection": collection}, json=body))
 
     def add_text(self, text: str, *, collection: str = "default", **fields: Any) -> str:
         """Hand in a text (fields: uri, title, metadata); returns the job's id."""

@@ -1,0 +1,30 @@
+"""`/verify`: hold an index against itself, and put right what differs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends
+
+from api import maintenance
+from api.auth import ServiceOf, TenantOf, admin_only
+from api.routes.strict import StrictRoute
+from api.schemas import ErrorOut, Strict
+
+router = APIRouter(
+    prefix="/verify", tags=["jobs"], responses={"4XX": {"model": ErrorOut}}, route_class=StrictRoute
+)
+
+
+class VerifyBody(Strict):
+    """Which collection, and whether to put right what differs."""
+
+    collection: str = "default"
+    repair: bool = False
+
+
+@router.post("", status_code=202, dependencies=[Depends(admin_only)])
+def start(body: VerifyBody, service: ServiceOf, tenant: TenantOf) -> dict[str, Any]:
+    """Queue a verify; what it finds is the job's `result`."""
+    job = maintenance.verify(service, tenant, body.collection, repair=body.repair)
+    return {"job_id": job.id}
