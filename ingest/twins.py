@@ -47,7 +47,7 @@ class Wanted:
 
 
 class Made(NamedTuple):
-    """(chunks, dimension) float32 unit rows of a document, and whether they were embedded for it, not copied."""
+    """A document's (chunks, dimension) float32 unit rows, and whether they were embedded, not copied."""
 
     rows: Floats
     embedded: bool
