@@ -16,6 +16,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from ingest.paths import read_templates
+
 PREFIX = "LATEWOOD_"
 FILE = "latewood.toml"
 
@@ -48,6 +50,12 @@ class Settings(BaseSettings):
         (), description="stored Matryoshka sizes, e.g. `1024,256`; by model"
     )
     chunk_tokens: int = Field(256, ge=16, le=4096, description="tokens a passage may have at most")
+    optimise_after: int = Field(
+        20_000, ge=0, description="passages written before an index is optimised in the background; 0 never"
+    )
+    metadata_from_path: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="templates that make metadata of paths, e.g. `{team}/{year:int}/**`"
+    )
     jobs: str = Field("sqlite", description="where jobs are kept; this version keeps them in the process")
     host: str = Field("127.0.0.1", description="address of `serve`; any other than loopback needs a key")
     port: int = Field(8000, ge=0, le=65535, description="port of `serve`; 0 takes a free one")
@@ -62,10 +70,18 @@ class Settings(BaseSettings):
     parse_seconds: float = Field(60.0, gt=0, allow_inf_nan=False, description="deadline for reading one file")
     parse_bytes: int = Field(2 * 2**30, ge=2**28, description="memory one reader process may use")
 
-    @field_validator("dimensions", mode="before")
+    @field_validator("dimensions", "metadata_from_path", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @field_validator("metadata_from_path")
+    @classmethod
+    def _templates(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        read_templates(value)  # a template that cannot be read is refused here
+        return value
 
     @field_validator("store")
     @classmethod

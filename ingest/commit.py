@@ -72,6 +72,8 @@ def manifest_of(item: Written) -> Manifest:
         characters=len(item.document.text),
         recorded=dict(item.recorded),
         notes=item.document.notes,
+        beside=item.document.beside,
+        amended=dict(item.attempt.amended),
     )
 
 
@@ -287,9 +289,21 @@ def _retell(store: Store, ids: Sequence[str]) -> dict[str, Manifest | None]:
             return _dropped_if_bare(replace(old, retelling=False))
         document = told(old.document, old.amended)
         store.put_info(old.id, old.live, document)
+        _keep_wish(store, old)
         return replace(old, document=document, retelling=False)
 
     return _update(store, dict.fromkeys(ids, change))
+
+
+def _keep_wish(store: Store, manifest: Manifest) -> None:
+    """Write what was set by hand into the record too, so that it outlives the loss of the manifest."""
+    kept = [one for one in store.get_records([manifest.id]) if one.version == manifest.live]
+    if not kept:
+        return
+    store.put_records([replace(kept[0], manifest=replace(kept[0].manifest, amended=manifest.amended))])
+    now = store.get_manifests([manifest.id])
+    if not now or manifest.live not in (now[0].live, *now[0].hidden):  # replaced and swept meanwhile
+        store.sweep([kept[0].version])
 
 
 @one_walk

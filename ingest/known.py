@@ -21,6 +21,7 @@ class Known:
         content_hash: sha256 of the bytes that answer, hexadecimal.
         stamp: of the file with those bytes, as it was last seen.
         failure: why newer bytes do not answer.
+        beside: what its path and its sidecar said of it, as a checksum.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Known:
     content_hash: str
     stamp: FileStamp | None
     failure: Failure | None
+    beside: str = ""
 
     @classmethod
     def of(cls, manifest: Manifest) -> Known:
@@ -40,6 +42,7 @@ class Known:
             content_hash=manifest.content_hash,
             stamp=manifest.stamp,
             failure=manifest.failure,
+            beside=manifest.beside,
         )
 
 

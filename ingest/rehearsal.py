@@ -38,11 +38,15 @@ def rehearse(plan: Plan, known: Mapping[str, Known], report: Report, *, keep_del
 
 
 def _look(file: ScannedFile) -> str:
-    """A file's sha256, hexadecimal.
+    """A file's sha256, hexadecimal; empty for a member of an archive, which is not unpacked for this.
 
     Raises:
         ParseError: it would be skipped, or cannot be read now.
     """
+    if file.member is not None:
+        if Path(file.member).suffix:
+            route(file.member, b"")
+        return ""
     try:
         with Path(file.path).open("rb") as handle:
             head = handle.read(HEAD_BYTES)

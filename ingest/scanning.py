@@ -6,13 +6,15 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import time_ns
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
+from ingest.metadata import described_by, sidecar_of
 from ingest.naming import SourceError, file_uri, path_of, uri_of
+from ingest.parsing.containers import is_container
 from ingest.selection import EVERYTHING, Selection
 from search.types import FileStamp
 
@@ -27,15 +29,30 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ScannedFile:
-    """A file found in a source."""
+    """A file found in a source.
+
+    Attributes:
+        stamp: of the file; of the archive for a member of one.
+        archive: uri of the archive it is a member of; empty for a file of its own.
+        sidecar: whether a file with its metadata stands beside it.
+        beside: what its path and its sidecar say of it, as a checksum; empty when they say nothing.
+    """
 
     uri: str
     stamp: FileStamp
+    archive: str = ""
+    sidecar: bool = False
+    beside: str = ""
 
     @property
     def path(self) -> str:
-        """Absolute; bytes that are not UTF-8 stand as lone surrogates (`os.fsdecode`)."""
-        return path_of(self.uri)
+        """Absolute, of the archive for a member; bytes that are not UTF-8 stand as lone surrogates."""
+        return path_of(self.archive or self.uri)
+
+    @property
+    def member(self) -> str | None:
+        """Its name in its archive; None for a file of its own."""
+        return unquote(self.uri.removeprefix(f"{self.archive}/")) if self.archive else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,9 @@ class ScanResult:
     unreadable: tuple[str, ...] = ()
     identity: tuple[int, int] | None = field(default=None, compare=False)
     selection: Selection = EVERYTHING
+
+
+_UNSEEN = FileStamp(0, 0, 0, 0, 0)
 
 
 class _Folder(NamedTuple):
@@ -102,7 +122,8 @@ def scan(
 ) -> ScanResult:
     """Find the files of a source, in order of uri.
 
-    Links to files are followed, links to folders are not. A file that vanishes meanwhile is not there.
+    Links to files are followed, links to folders are not. A file that vanishes meanwhile is not there. A file
+    named like another one's sidecar (`NAME.meta.json` beside `NAME`) is no file of its own.
 
     Args:
         root: a folder, a file, or a link to one.
@@ -130,7 +151,8 @@ def scan(
     if not stat.S_ISREG(status.st_mode):
         message = f"{os.fspath(root)!r} is neither a folder nor a file; give one of the two"
         raise SourceError("source_invalid", message)
-    file = ScannedFile(file_uri(root), _stamp(status, scanned_ns))
+    sidecar = Path(sidecar_of(os.fspath(root))).is_file()
+    file = ScannedFile(file_uri(root), _stamp(status, scanned_ns), sidecar=sidecar)
     return ScanResult((file,), selection=selection)
 
 
@@ -196,20 +218,26 @@ def _as_folder(uri: str) -> str:
 def _list(found: _Found, folder: _Folder) -> None:
     with os.scandir(folder.path) as listing:
         entries = list(listing)
+    names = {entry.name for entry in entries}
     for entry in entries:
+        if described_by(entry.name) in names:
+            continue
         uri = folder.uri + quote(os.fsencode(entry.name))
         try:
-            _look_at(found, entry, uri, folder.place + entry.name)
+            sidecar = sidecar_of(entry.name) in names
+            _look_at(found, entry, ScannedFile(uri, _UNSEEN, sidecar=sidecar), folder.place + entry.name)
         except OSError as error:
             found.fail(uri, error)
 
 
-def _look_at(found: _Found, entry: os.DirEntry[str], uri: str, place: str) -> None:
+def _look_at(found: _Found, entry: os.DirEntry[str], file: ScannedFile, place: str) -> None:
+    uri = file.uri
     if entry.is_dir(follow_symlinks=False):
         if entry.path not in found.left_out and found.selection.takes_folder(place):
             found.folders.append(_Folder(entry.path, uri + "/", place + "/"))
         return
-    if not found.selection.takes_file(place):
+    takes = found.selection.takes_folder if is_container(entry.name) else found.selection.takes_file
+    if not takes(place):
         return
     scanned_ns = time_ns()  # before the look, so that a change right after it counts as close to it
     try:
@@ -220,7 +248,7 @@ def _look_at(found: _Found, entry: os.DirEntry[str], uri: str, place: str) -> No
             found.skipped.append(Finding(uri, "broken_symlink", message))
         return
     if stat.S_ISREG(status.st_mode):
-        found.files.append(ScannedFile(uri, _stamp(status, scanned_ns)))
+        found.files.append(replace(file, stamp=_stamp(status, scanned_ns)))
     elif stat.S_ISDIR(status.st_mode):
         message = "links to folders are not followed; ingest the folder itself as a source"
         found.skipped.append(Finding(uri, "symlink_directory", message))

@@ -130,7 +130,7 @@ def _verdict(file: ScannedFile, known: Known | None, parser_version: str) -> str
             return "failed_before"
     if not known.live:
         return "new"
-    if known.stamp is None or not known.stamp.same_file_state(file.stamp):
+    if known.stamp is None or not known.stamp.same_file_state(file.stamp) or known.beside != file.beside:
         return "changed"
     # Its failed bytes were replaced by those that answer: reading them once more clears the failure.
     return "check" if failure is not None or _within_grain(known.stamp) else "unchanged"

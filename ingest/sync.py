@@ -15,11 +15,14 @@ from time import monotonic
 from urllib.parse import unquote
 
 from ingest import commit
+from ingest.archives import opened
+from ingest.beside import annotated, described, look
 from ingest.known import Known, holdings
 from ingest.moves import partners_together, perhaps_renamed, twins_of
 from ingest.parsing.parse import PARSER_VERSION
 from ingest.parsing.protocol import ParsedFile, Unchanged
 from ingest.parsing.workers import ParserPool
+from ingest.paths import Template
 from ingest.pipeline import Index, ingest, modified, utc
 from ingest.rehearsal import rehearse
 from ingest.report import Problem, Report
@@ -49,13 +52,18 @@ Stop = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The seams of a running ingest: who parses, who listens, who may stop it, what not to read."""
+    """The seams of a running ingest: who parses, who listens, who may stop it, what not to read.
+
+    Attributes:
+        templates: rules that make metadata of paths.
+    """
 
     pool: ParserPool
     progress: Progress
     stop: Stop
     readers: int = 2
     left_out: tuple[str, ...] = ()
+    templates: tuple[Template, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +78,10 @@ class _Run:
     known: Mapping[str, Known]
 
     def known_hash(self, file: ScannedFile) -> str | None:
+        """Its hash, for which it need not be parsed again; None when something beside it changed."""
         before = self.known.get(file.uri)
-        return before.content_hash if before is not None and before.live else None
+        same = before is not None and before.live and before.beside == file.beside
+        return before.content_hash if before is not None and same else None
 
 
 def sync(open_index: Callable[[], Index], root: str, options: SyncOptions, work: Work) -> Report:
@@ -90,6 +100,7 @@ def sync(open_index: Callable[[], Index], root: str, options: SyncOptions, work:
     source = _source_of(root, held.sources)
     check_overlap(source, held.sources)
     known = held.mine[source]
+    found = annotated(source, opened(source, found, work.pool), work.templates)
     check_root(source, found, known, allow_empty=options.allow_empty)
     plan = diff(source, found, known, parser_version=PARSER_VERSION)
     run = _Run(index, source, options, work, Report(), known)
@@ -188,7 +199,8 @@ def _parsed_documents(run: _Run, files: Sequence[ScannedFile]) -> Generator[Docu
     def submit(threads: ThreadPoolExecutor) -> None:
         file = next(left, None)
         if file is not None:
-            waiting[threads.submit(work.pool.parse, file.path, run.known_hash(file))] = file
+            known = run.known_hash(file)
+            waiting[threads.submit(work.pool.parse, file.path, known, member=file.member)] = file
 
     with ThreadPoolExecutor(work.readers, "parse") as threads:
         try:
@@ -219,7 +231,12 @@ def _settle(run: _Run, file: ScannedFile, future: Future[ParsedFile | Unchanged]
         commit.note_unchanged(run.index.store, key, answer.stamp, modified(answer.stamp))
         run.report.unchanged += 1
         return None
-    return document_from(answer, Place(key, file.uri, run.source))
+    document = document_from(answer, Place(key, file.uri, run.source))
+    try:
+        return described(document, look(run.source, file, run.work.templates))
+    except ParseError as error:
+        _book(run, _File(file.uri, file.stamp, document.content_hash), error)
+        return None
 
 
 def _book(run: _Run, file: _File, error: ParseError) -> None:

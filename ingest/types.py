@@ -61,6 +61,7 @@ class Document:
         content_hash: sha256 of the bytes, hexadecimal.
         stamp: the file as it was when read; None for uploads.
         notes: what a reader should know: the encoding assumed, pages without text.
+        beside: what path and sidecar say of it, as a checksum; empty when they say nothing.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Document:
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     stamp: FileStamp | None = None
     notes: tuple[str, ...] = ()
+    beside: str = ""
 
     def __post_init__(self) -> None:
         end = 0

@@ -147,6 +147,7 @@ class Manifest:
             came between.
         chunks, characters: of the live version.
         recorded: how it was embedded: dtype, device, window, context, chunk tokens.
+        beside: what path and sidecar said of the document, as a checksum; empty when they said nothing.
         amended: metadata set by hand over what the file says; None for a key that was taken out.
         retelling: `amended` was changed and the live version's chunks are not told yet.
     """
@@ -163,6 +164,7 @@ class Manifest:
     recorded: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
+    beside: str = ""
     amended: Mapping[str, MetadataValue | None] = field(default_factory=dict)
     retelling: bool = False
 

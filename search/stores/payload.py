@@ -136,6 +136,7 @@ def manifest_json(manifest: Manifest) -> str:
         "recorded": dict(manifest.recorded),
         "notes": manifest.notes,
         "failure": asdict(manifest.failure) if manifest.failure else None,
+        "beside": manifest.beside,
         "amended": dict(manifest.amended),
         "retelling": manifest.retelling,
     }

@@ -136,10 +136,10 @@ def test_a_file_that_vanishes_before_it_is_read_is_left_to_the_next_scan(
     class Removing:
         """Removes the file as it is about to be read."""
 
-        def parse(self, path: str, known: str | None) -> Any:
+        def parse(self, path: str, known: str | None, **more: Any) -> Any:
             if path.endswith("a.txt"):
                 Path(path).unlink()
-            return work.pool.parse(path, known)
+            return work.pool.parse(path, known, **more)
 
     report = run(index, folder, Work(Removing(), work.progress, work.stop))  # type: ignore[arg-type]
     assert report.failed == []
@@ -267,8 +267,8 @@ def test_a_file_dated_beyond_the_calendar_is_a_document_without_a_date(
     scan_file = "ingest.parsing.workers.ParserPool.parse"
     parse = ParserPool.parse
 
-    def dated(pool: ParserPool, path: str, known: str | None = None, name: str | None = None) -> Any:
-        answer: Any = parse(pool, path, known, name)
+    def dated(pool: ParserPool, path: str, known: str | None = None, **more: Any) -> Any:
+        answer: Any = parse(pool, path, known, **more)
         return replace(answer, stamp=replace(answer.stamp, mtime_ns=900_000_000_000 * 10**9))
 
     monkeypatch.setattr(scan_file, dated)

@@ -102,7 +102,8 @@ def _of_word(word: str) -> Floats:
 class InlinePool:
     """Reads text files in this process: a parser's children would take longer than all the rest."""
 
-    def parse(self, path: str, known_hash: str | None = None, name: str | None = None) -> object:
+    def parse(self, path: str, known_hash: str | None = None, member: str | None = None) -> object:
+        assert member is None, "no archives here"
         status = Path(path).stat()
         body = Path(path).read_bytes()
         stamp = FileStamp(
