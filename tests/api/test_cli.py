@@ -303,6 +303,17 @@ def test_bad_files_are_named_with_a_code_and_the_rest_is_ingested(
     assert all(set(item) == {"uri", "code", "message"} for item in report["failed"])
 
 
+def test_patterns_choose_what_is_ingested(run: Callable[..., Any], folder: Path) -> None:
+    (folder / ".hidden.txt").write_text("Nobody reads this.")
+    assert run("ingest", folder, "--exclude", "s*", "--hidden")["added"] == 2
+    total = run("ingest", folder, "--include", "*.txt", "--include", "*.md")
+    assert (total["added"], total["deleted"], total["documents"]) == (1, 1, 2)
+    for pattern in ("./ferry.txt", "caf\udce9"):
+        refused = run("ingest", folder, "--exclude", pattern, code=2)
+        assert refused["error"]["code"] == "wrong_use"
+        assert "exclude pattern" in refused["error"]["message"]
+
+
 def test_ingesting_the_folder_one_stands_in_leaves_the_index_itself_out(
     run: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
