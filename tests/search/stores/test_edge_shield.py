@@ -1,4 +1,4 @@
-"""The embedded store keeps its callers from what befalls its worker: killed, stuck, or an index that is damaged."""
+"""The embedded store keeps its callers from what befalls its worker: killed, stuck, its index damaged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_callers_of_a_worker_that_is_killed_again_and_again_get_an_answer_or_an_
     manifest = store.get_manifests([kit.document("a").id])[0]
     stop = threading.Event()
     questions = [
-        (lambda: store.count(), 30),
+        (store.count, 30),
         (lambda: store.search(kit.legs("oak 3")), listed),
         (lambda: store.chunks_of(manifest.id), passages),
         (lambda: store.put_manifests([ManifestWrite(manifest.id, manifest.revision, manifest)]), [True]),
@@ -181,7 +181,7 @@ def test_statistics_are_the_engines_own_again_once_optimised(open_edge, index_fo
 
 @pytest.mark.soak
 def test_scores_stay_when_built_indexes_are_written_to(index_folder, kit):
-    """Large enough for the engine to build an index: from then on a rewrite moves a point and leaves a trace."""
+    """Large enough for the engine to build an index: then a rewrite moves a point and leaves a trace."""
     store = EdgeStore(index_folder, IndexConfig((1024,), {}))
     passages = kit.passages(
         kit.document("a"), "v", [f"oak {'leaf ' * (one % 7)}{one}" for one in range(6000)]
