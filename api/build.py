@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-import numpy as np
-
+from api import mending
 from api.errors import ApiError, job_error
+from api.models import Models
+from api.opened import Opened, assemble
+from api.rebuilding import Rebuilds
 from api.settings import Settings
+from api.shelf import Shelf
 from embedder.defaults import default_model
-from embedder.types import Embedder, EmbedderError, Floats, Task
+from embedder.types import Embedder, EmbedderError
 from evaluation import defaults
 from ingest import commit
 from ingest.jobs import Job, Jobs
 from ingest.parsing.workers import ParserPool
+from ingest.paths import read_templates
 from ingest.pipeline import Index
 from ingest.report import Report
 from ingest.sources import folder_uri, path_of
@@ -24,25 +29,15 @@ from ingest.sync import SyncOptions, Work, sync
 from ingest.uploads import Spool, Spooled, take_upload
 from search.analyzer import Analyzer
 from search.fusion import Fusion
-from search.query import Limits
-from search.searcher import Searcher
-from search.stores import catalog
+from search.stores import catalog, succession
 from search.stores.base import Store
 from search.stores.edge import EdgeStore
 from search.stores.memory import MemoryStore
-from search.types import DiskFullError, IndexConfig, SearchError
+from search.stores.switch import Held, SwitchStore
+from search.types import DiskFullError, IndexConfig, SearchError, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
 READERS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """An open index: the store, what answers queries, what ingests."""
-
-    store: Store
-    searcher: Searcher
-    index: Index
 
 
 class Service:
@@ -58,9 +53,12 @@ class Service:
         self.jobs = Jobs(job_error)
         self._lock_fd = lock_fd
         self._guard = threading.RLock()
-        self._model_guard = threading.Lock()
+        self._shelf = Shelf()
+        self._models = Models(settings)
+        self._embedders = self._models.loaded
+        self.rebuilds = Rebuilds(self)
         self._opened: dict[tuple[str, str], Opened] = {}
-        self._embedders: dict[str, Embedder] = {}
+        self._unchecked: set[tuple[str, str]] = set()
         self._pool = ParserPool(
             READERS,
             deadline_s=settings.parse_seconds,
@@ -76,45 +74,24 @@ class Service:
         name = self.settings.model
         if name == "auto":
             name = index_model or default_model()
-        with self._model_guard:
-            if name not in self._embedders:
-                from embedder.engine import load_embedder
+        return self.model(name)
 
-                settings = self.settings
-                self._embedders[name] = load_embedder(
-                    name,
-                    device=settings.device,
-                    dtype=settings.dtype,
-                    context=settings.context,
-                    window=settings.window,
-                )
-            return self._embedders[name]
+    def model(self, name: str) -> Embedder:
+        """The model of this name, loaded once."""
+        return self._models.named(name)
 
     @property
     def model_loaded(self) -> bool:
         """Whether a model is in memory."""
         return bool(self._embedders)
 
-    def fingerprint(self, embedder: Embedder) -> dict[str, str]:
-        """What an index written now agrees on."""
-        return {**embedder.fingerprint, "analyzer": self.analyzer.fingerprint}
-
-    def dimensions(self, embedder: Embedder) -> tuple[int, ...]:
-        """Stored Matryoshka sizes, largest first.
+    def config(self, embedder: Embedder) -> IndexConfig:
+        """What an index made now with this model is made with.
 
         Raises:
-            ApiError: a size the model was not trained for.
+            ApiError: `DIMENSIONS` has a size the model was not trained for.
         """
-        asked = tuple(sorted(set(self.settings.dimensions), reverse=True)) or (embedder.dimension,)
-        allowed = embedder.description.dimensions
-        wrong = [size for size in asked if size not in allowed]
-        if wrong:
-            raise ApiError(
-                422,
-                "invalid_dimensions",
-                f"DIMENSIONS {wrong} are not sizes of {embedder.description.name}: {allowed}",
-            )
-        return asked
+        return self._models.config(embedder, self.analyzer)
 
     def warm_up(self, tenant: str = "default", collection: str = "default") -> None:
         """Load the model and open the default index before the first question needs them."""
@@ -126,6 +103,8 @@ class Service:
         except (SearchError, EmbedderError, ApiError) as error:
             self.warm_up_error = str(error)
             logger.error("not ready: %s", error)
+        else:
+            self.rebuilds.resume()
 
     # indexes
 
@@ -147,6 +126,41 @@ class Service:
                 opened = self._open(tenant, collection, embedder)
                 self._opened[tenant, collection] = opened
             return opened
+
+    @contextmanager
+    def unchecked(self, tenant: str, collection: str) -> Iterator[Opened]:
+        """A damaged index, for what verifies and repairs it; nobody else opens it meanwhile.
+
+        Raises:
+            StoreUnavailableError: it is open, so it is not damaged, or it is being repaired already.
+            StoreDamagedError: the engine cannot read it at all.
+        """
+        key = (tenant, collection)
+        with self._guard:  # whoever is opening it now has come to an end, and whoever comes later is refused
+            if key in self._opened or key in self._unchecked:
+                raise StoreUnavailableError(
+                    f"the index of {collection!r} is in use; verify again in a moment"
+                )
+            self._unchecked.add(key)
+        try:
+            generation = catalog.path_of(self.data, tenant, collection)
+            store = EdgeStore(generation, catalog.read_config(generation), self._lock_fd, unchecked=True)
+            try:
+                yield assemble(self, tenant, collection, SwitchStore(Held(store, lambda _: None)))
+            finally:
+                store.close()
+        finally:
+            with self._guard:
+                self._unchecked.discard(key)
+
+    def work(self, progress: Callable[[Report], None], stop: Callable[[], bool]) -> Work:
+        """The seams of a job that reads files."""
+        templates = read_templates(self.settings.metadata_from_path)
+        return Work(self._pool, progress, stop, READERS, (str(self.data),), templates)
+
+    def opened(self, tenant: str, collection: str) -> Opened | None:
+        """The index, if it is open."""
+        return self._opened.get((tenant, collection))
 
     def exists(self, tenant: str, collection: str) -> bool:
         """Whether a collection is there, without opening or creating anything."""
@@ -171,10 +185,15 @@ class Service:
             if embedder is None:
                 message = f"no collection {collection!r} here; `latewood ingest FOLDER` makes one"
                 raise ApiError(404, "collection_not_found", message)
-            config = IndexConfig(self.dimensions(embedder), self.fingerprint(embedder))
-            catalog.create(self.data, tenant, collection, config)
+            catalog.create(self.data, tenant, collection, self.config(embedder))
+        if (tenant, collection) in self._unchecked:
+            raise StoreUnavailableError(
+                f"the index of {collection!r} is damaged and being verified; ask later"
+            )
         generation = catalog.path_of(self.data, tenant, collection)
-        store = EdgeStore(generation, catalog.read_config(generation), self._lock_fd)
+        mending.check(generation)
+        succession.settle(generation.parent)
+        store = self.open_store(generation, catalog.read_config(generation))
         try:
             recovered = commit.recover(store)
             if recovered:
@@ -184,25 +203,17 @@ class Service:
         except BaseException:
             store.close()  # left open, it would refuse every later opening
             raise
-        return self._assemble(tenant, collection, store)
+        return assemble(self, tenant, collection, SwitchStore(self._shelf.hold(store, generation)))
 
-    def _assemble(self, tenant: str, collection: str, store: Store) -> Opened:
-        config = store.config
+    def open_store(self, generation: Path, config: IndexConfig) -> Store:
+        """Open a generation's folder."""
+        return EdgeStore(generation, config, self._lock_fd)
 
-        def embedder() -> Embedder:
-            found = self.embedder(config.fingerprint.get("model"))
-            catalog.check_fingerprint(config, self.fingerprint(found))
-            return found
-
-        limits = Limits(
-            query_characters=self.settings.query_characters,
-            limit=self.settings.limit,
-            filter_depth=self.settings.filter_depth,
-            filter_conditions=self.settings.filter_conditions,
-        )
-        searcher = Searcher(store, query_embedder(embedder, config.dimensions[0]), self.analyzer, limits)
-        index = Index(tenant, collection, store, embedder, self.analyzer, self.settings.chunk_tokens)
-        return Opened(store, searcher, index)
+    def take_over(self, tenant: str, collection: str, store: Store, generation: Path) -> None:
+        """Let another generation answer from now on; only while its `SwitchStore` is `switching`."""
+        live = self._opened[tenant, collection].store
+        live.switch_to(self._shelf.hold(store, generation))
+        self._opened[tenant, collection] = assemble(self, tenant, collection, live)
 
     # jobs
 
@@ -214,13 +225,15 @@ class Service:
 
         def open_index() -> Index:
             if options.dry_run and not self.exists(tenant, collection):
-                return self._assemble(tenant, collection, MemoryStore(IndexConfig((1,), {}))).index
+                empty = Held(MemoryStore(IndexConfig((1,), {})), lambda store: None)
+                return assemble(self, tenant, collection, SwitchStore(empty)).index
             return self._for_writing(tenant, collection)
 
         def run(job: Job, progress: Callable[[Report], None], stop: Callable[[], bool]) -> Report:
-            return sync(
-                open_index, root, options, Work(self._pool, progress, stop, READERS, (str(self.data),))
-            )
+            try:
+                return sync(open_index, root, options, self.work(progress, stop))
+            finally:
+                self.rebuilds.after_writing(tenant, collection)
 
         return self.jobs.submit(tenant, collection, folder_uri(root), run)
 
@@ -233,6 +246,7 @@ class Service:
                 index = self._for_writing(upload.tenant, upload.collection)
                 return take_upload(index, self.spool, spooled, Work(self._pool, progress, stop))
             finally:
+                self.rebuilds.after_writing(upload.tenant, upload.collection)
                 if self.jobs.cancelled(job):
                     self.spool.remove(spooled)
 
@@ -263,21 +277,10 @@ class Service:
 
     def close(self) -> None:
         """End jobs at a safe point, then let go of stores, models and child processes."""
+        self.rebuilds.close()
         self.jobs.close()
         self._pool.close()
         with self._guard:
-            for opened in self._opened.values():
-                opened.store.close()
             self._opened.clear()
-        for embedder in self._embedders.values():
-            embedder.close()
-
-
-def query_embedder(embedder: Callable[[], Embedder], dimension: int) -> Callable[[str], Floats]:
-    """A question to its vector: (dimension,) float32 unit, at the index's largest stored size."""
-
-    def embed(query: str) -> Floats:
-        vector = embedder().embed_texts([query], Task.QUERY)[0][:dimension]
-        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
-
-    return embed
+            self._shelf.close()
+        self._models.close()

@@ -27,9 +27,11 @@ from api.commands import (
     json_option,
 )
 from api.evaluate_cli import evaluate
+from api.migrate_cli import migrate, optimise
 from api.owner import with_owner
 from api.settings import load
 from api.tune_cli import tune
+from api.verify_cli import verify
 from api.watch import follow
 from ingest.selection import Selection
 from search.stores import catalog
@@ -254,6 +256,9 @@ def demo(
     finish(as_json, run)
 
 
+app.command()(verify)
+app.command()(migrate)
+app.command()(optimise)
 app.command()(evaluate)
 app.command()(tune)
 app.command()(ablate)

@@ -36,7 +36,8 @@ def verify(service: Service, tenant: str, collection: str, *, repair: bool) -> J
 
     def run(job: Job, progress: Callable[[Report], None], stop: Callable[[], bool]) -> Report:
         report = Report()
-        with _index(service, tenant, collection, repair=repair) as (index, ended):
+        paused = service.rebuilds.paused()  # what is built meanwhile would be built from what is being mended
+        with paused, _index(service, tenant, collection, repair=repair) as (index, ended):
             verdict = repairing.verify(index, service.work(progress, stop), report, mend=repair)
             found = verdict.findings
             report.documents, report.chunks, report.current = found.documents, found.chunks, ""

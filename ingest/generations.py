@@ -59,14 +59,15 @@ class Seams:
     Attributes:
         open_store: opens a generation's folder; `aside` is True until it is about to answer.
         kill: ends a store at once, whatever it is doing; what was acknowledged stays.
-        take_over: called in the moment of the switch: the store now answers. Must not fail.
+        take_over: called in the moment of the switch with the new store and its folder: it now answers.
+            Must not fail.
         stop: asked now and then in the building thread.
         moved: told the uri of each document that was brought over or removed.
     """
 
     open_store: Callable[[Path, IndexConfig, bool], Store]
     kill: Callable[[Store], object]
-    take_over: Callable[[Store], object]
+    take_over: Callable[[Store, Path], object]
     stop: Callable[[], bool] = lambda: False
     moved: Callable[[str], object] = lambda uri: None
 
@@ -185,7 +186,9 @@ class _Build:
             work = threads.submit(new.optimise)
             while not wait([work], _LOOK_SECONDS).done:
                 if self._seams.stop():
-                    self._seams.kill(new)
+                    while not work.done():  # again: the store may just have begun another try
+                        self._seams.kill(new)
+                        wait([work], _LOOK_SECONDS)
                     raise StoppedError("the optimising was stopped")
             work.result()
 
@@ -198,7 +201,7 @@ class _Build:
                 with self._live.switching(PATIENCE):
                     self._transfer(new).documents(self._live.touched())
                     self._name_current()
-                    self._seams.take_over(new)
+                    self._seams.take_over(new, self._target.home / self.planned.generation)
                     return
             except BusyError:
                 if not left:

@@ -110,8 +110,9 @@ class World:
         assert store.config == config
         return Tapped(store, self.process)  # type: ignore[return-value]
 
-    def take_over(self, store: Store) -> None:
-        self.live.switch_to(self.held(store, catalog.current(self.home)))
+    def take_over(self, store: Store, folder: Path) -> None:
+        assert catalog.current(self.home) == folder
+        self.live.switch_to(self.held(store, folder))
 
     def seams(self, **changes: Any) -> Seams:
         return replace(Seams(self.open_store, lambda store: None, self.take_over), **changes)

@@ -1,0 +1,82 @@
+"""`latewood migrate` and `latewood optimise`: rebuild an index while it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api import output
+from api.commands import WRONG_USE, CommandError, ask, finish, follow_job
+from latewood.client import Client
+
+Json = Annotated[bool, typer.Option("--json", help="one JSON object on stdout")]
+Data = Annotated[Path | None, typer.Option(help="data directory (LATEWOOD_DATA)")]
+Collection = Annotated[str, typer.Option(help="collection")]
+Tenant = Annotated[str, typer.Option(help="tenant")]
+
+
+def migrate(
+    as_json: Json = False,
+    data: Data = None,
+    collection: Collection = "default",
+    tenant: Tenant = "default",
+    model: Annotated[str | None, typer.Option(help="the model to go to")] = None,
+    rollback: Annotated[bool, typer.Option("--rollback", help="go back to the model before")] = False,
+    store: Annotated[str | None, typer.Option(help="not in this version")] = None,
+) -> None:
+    """Give an index another embedding model, from the text in it; the old one answers meanwhile."""
+
+    def run() -> int:
+        if store is not None:
+            raise CommandError(
+                WRONG_USE,
+                "wrong_use",
+                "this version has the embedded store only, so --store has nowhere to go",
+            )
+        if (model is None) != rollback:
+            raise CommandError(WRONG_USE, "wrong_use", "give --model M or --rollback, and not both")
+        body = {"collection": collection, "model": model or "", "rollback": rollback}
+        title = f"migrating to {model}" if model else "going back to the model before"
+        done = ask(data, tenant, collection, lambda client: _carry_out(client, "/migrate", body, title))
+        output.emit(as_json, done, _render_migrated)
+        return 0
+
+    finish(as_json, run)
+
+
+def optimise(
+    as_json: Json = False, data: Data = None, collection: Collection = "default", tenant: Tenant = "default"
+) -> None:
+    """Build the engine's indexes now, as is done in the background when much was written."""
+
+    def run() -> int:
+        body = {"collection": collection}
+        done = ask(
+            data, tenant, collection, lambda client: _carry_out(client, "/optimise", body, "optimising")
+        )
+        output.emit(as_json, done, lambda found: output.line(f"optimised {_told(found)}"))
+        return 0
+
+    finish(as_json, run)
+
+
+def _carry_out(client: Client, route: str, body: Mapping[str, Any], title: str) -> dict[str, Any]:
+    job = client.call("POST", route, json=body)["job_id"]
+    result: dict[str, Any] = follow_job(client, job, title)["result"]
+    return result
+
+
+def _render_migrated(found: Mapping[str, Any]) -> None:
+    if found["model"] == found["previous"]:
+        output.line(f"the index has {found['model']} already: {_told(found)}")
+        return
+    output.line(f"{found['model']} answers now: {_told(found)}")
+    output.line(f"{found['previous']} is kept; `latewood migrate --rollback` goes back to it")
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    counts = f"{found['documents']:,} documents, {found['chunks']:,} passages"
+    return f"{counts} ({found['moved']:,} documents written in {found['seconds']:.1f} s)"

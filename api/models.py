@@ -1,0 +1,94 @@
+"""The models of one process: loaded once, by name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from api.errors import ApiError
+from api.settings import Settings
+from embedder.types import Embedder, Floats, Task
+from search.analyzer import Analyzer
+from search.stores.switch import Held
+from search.types import IndexConfig
+
+
+class Models:
+    """What is loaded, by name. Safe to call from many threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.loaded: dict[str, Embedder] = {}
+        self._settings = settings
+        self._guard = threading.Lock()
+
+    def named(self, name: str) -> Embedder:
+        """The model of this name, loaded on first use.
+
+        Raises:
+            EmbedderError: there is no such model, or it cannot be loaded.
+        """
+        with self._guard:
+            if name not in self.loaded:
+                from embedder.engine import load_embedder
+
+                settings = self._settings
+                self.loaded[name] = load_embedder(
+                    name,
+                    device=settings.device,
+                    dtype=settings.dtype,
+                    context=settings.context,
+                    window=settings.window,
+                )
+            return self.loaded[name]
+
+    def config(self, embedder: Embedder, analyzer: Analyzer) -> IndexConfig:
+        """What an index made now is made with.
+
+        Raises:
+            ApiError: `DIMENSIONS` has a size the model was not trained for.
+        """
+        return IndexConfig(self._dimensions(embedder), fingerprint(embedder, analyzer))
+
+    def _dimensions(self, embedder: Embedder) -> tuple[int, ...]:
+        """Stored Matryoshka sizes, largest first."""
+        asked = tuple(sorted(set(self._settings.dimensions), reverse=True)) or (embedder.dimension,)
+        allowed = embedder.description.dimensions
+        wrong = [size for size in asked if size not in allowed]
+        if wrong:
+            raise ApiError(
+                422,
+                "invalid_dimensions",
+                f"DIMENSIONS {wrong} are not sizes of {embedder.description.name}: {allowed}",
+            )
+        return asked
+
+    def close(self) -> None:
+        """Let go of all."""
+        for embedder in self.loaded.values():
+            embedder.close()
+
+
+def fingerprint(embedder: Embedder, analyzer: Analyzer) -> Mapping[str, str]:
+    """What an index and those who use it agree on."""
+    return {**embedder.fingerprint, "analyzer": analyzer.fingerprint}
+
+
+@dataclass(frozen=True, slots=True)
+class QueryEmbedder:
+    """A question to its vector: (dimension,) float32 unit, at the index's largest stored size.
+
+    Attributes:
+        generation: what the vectors are for; it stays open as long as anyone has this.
+    """
+
+    generation: Held
+    embedder: Callable[[], Embedder]
+    dimension: int
+
+    def __call__(self, query: str) -> Floats:
+        """Embed one question."""
+        vector = self.embedder().embed_texts([query], Task.QUERY)[0][: self.dimension]
+        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)

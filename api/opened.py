@@ -1,0 +1,59 @@
+"""An open collection: what reads it and what writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from api.models import QueryEmbedder, fingerprint
+from embedder.types import Embedder
+from ingest.pipeline import Index
+from search.query import Limits
+from search.searcher import Searcher
+from search.stores import catalog
+from search.stores.switch import SwitchStore
+from search.types import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from api.build import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open index: the store, what answers queries, what ingests.
+
+    The store is that of whichever generation is current, for good; the searcher is bound to one generation
+    and its model, and keeps that open. So a searcher is to be asked for anew with each request.
+    """
+
+    store: SwitchStore
+    searcher: Searcher
+    index: Index
+
+
+def assemble(service: Service, tenant: str, collection: str, live: SwitchStore) -> Opened:
+    """What reads and writes the generation that is current in `live`."""
+    held = live.held()
+    config = held.store.config
+    settings = service.settings
+
+    def query_embedder() -> Embedder:
+        found = service.embedder(config.fingerprint.get("model"))
+        catalog.check_fingerprint(config, fingerprint(found, service.analyzer))
+        return found
+
+    def embedder() -> Embedder:
+        if live.config != config:
+            raise StoreUnavailableError("the index was given another model meanwhile; start again")
+        return query_embedder()
+
+    limits = Limits(
+        query_characters=settings.query_characters,
+        limit=settings.limit,
+        filter_depth=settings.filter_depth,
+        filter_conditions=settings.filter_conditions,
+    )
+    to_vector = QueryEmbedder(held, query_embedder, config.dimensions[0])
+    searcher = Searcher(held.store, to_vector, service.analyzer, limits)
+    index = Index(tenant, collection, live, embedder, service.analyzer, settings.chunk_tokens)
+    return Opened(live, searcher, index)

@@ -1,0 +1,313 @@
+"""Rebuilds of a service's indexes: optimising in the background, another model and back as jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from api.errors import ApiError
+from api.models import fingerprint
+from embedder.types import StoppedError
+from ingest.generations import Seams, Target, rebuild
+from ingest.jobs import Job, JobError
+from ingest.remaking import Reembed
+from ingest.report import Report
+from search.stores import catalog, succession
+from search.stores.base import Store
+from search.stores.edge import EdgeStore
+from search.types import IndexConfig, SearchError
+
+if TYPE_CHECKING:
+    from api.build import Service
+
+logger = logging.getLogger(__name__)
+NICE = 10
+"""What a worker gives way by while its generation is built; the one that answers is another process."""
+
+_COUNT = "unoptimised"
+Stop = Callable[[], bool]
+Key = tuple[str, str]
+
+
+class Rebuilds:
+    """Builds one generation at a time. Safe to call from many threads."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._one = threading.Lock()
+        self._guard = threading.Lock()
+        self._closing = False
+        self._jobs_waiting = 0
+        self._threads = ThreadPoolExecutor(1, "optimise")
+        self._queued: set[Key] = set()
+        self._interrupted: set[Key] = set()
+        self._put_off: dict[Key, int] = {}
+
+    # in the background
+
+    def after_writing(self, tenant: str, collection: str) -> None:
+        """Count what a job wrote, and begin to optimise when it is time."""
+        key = (tenant, collection)
+        opened = self._service.opened(tenant, collection)
+        if opened is None:
+            return
+        try:
+            written = opened.store.take_written()
+            generation = catalog.current(self._home(key))
+            if written:
+                _note(generation, _noted(generation, opened.store.stats().chunks - written) + written)
+            if self._due(key):
+                self._begin(key)
+        except (SearchError, OSError) as error:
+            logger.warning("%s/%s is not optimised for now: %s", tenant, collection, error)
+
+    def resume(self) -> None:
+        """Go on with what an earlier process began: for a process that stays."""
+        for key in catalog.list_collections(self._service.data):
+            planned = succession.planned(self._home(key))
+            try:
+                if planned is not None and planned.purpose == succession.OPTIMISE:
+                    self._begin(key)
+                elif planned is not None:
+                    logger.info("going on to %s %s/%s", planned.purpose, *key)
+                    config = catalog.read_config(self._home(key) / planned.generation)
+                    back = planned.purpose == succession.ROLLBACK
+                    self.migrate(*key, None if back else config.fingerprint.get("model", ""))
+            except (SearchError, ApiError, JobError) as error:
+                logger.warning("%s/%s is not gone on with: %s", *key, error)
+
+    def _due(self, key: Key) -> bool:
+        """Whether to optimise now: begun before, or enough was written; never while a migration is begun."""
+        planned = succession.planned(self._home(key))
+        if planned is not None:
+            return planned.purpose == succession.OPTIMISE
+        after = self._service.settings.optimise_after
+        opened = self._service.open(*key)
+        count = _noted(catalog.current(self._home(key)), opened.store.stats().chunks)
+        return bool(after) and count >= max(after, self._put_off.get(key, 0))
+
+    def _begin(self, key: Key) -> None:
+        with self._guard:
+            if not self._closing and key not in self._queued:
+                self._queued.add(key)
+                self._threads.submit(self._in_background, key)
+
+    def _in_background(self, key: Key) -> None:
+        with self._one:
+            with self._guard:
+                self._queued.discard(key)
+            try:
+                if self._due(key):
+                    started = monotonic()
+                    target = Target(self._home(key), succession.OPTIMISE, self._live_config(key))
+                    self._rebuild(key, target, self._give_way, lambda uri: None)
+                    logger.info("optimised %s/%s in %.1f s", *key, monotonic() - started)
+            except StoppedError:
+                self._interrupted.add(key)
+            except (SearchError, OSError) as error:
+                logger.warning("optimising %s/%s failed: %s", *key, error)
+                count = _noted(catalog.current(self._home(key)), 0)
+                self._put_off[key] = count + self._service.settings.optimise_after
+
+    def _give_way(self) -> bool:
+        return self._closing or self._jobs_waiting > 0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is built in the background until this is left; what was under way stops and waits."""
+        with self._guard:
+            self._jobs_waiting += 1
+        try:
+            with self._one:
+                yield
+        finally:
+            with self._guard:
+                self._jobs_waiting -= 1
+                again = self._interrupted if not self._jobs_waiting else set()
+                self._interrupted = self._interrupted - again
+            for key in again:
+                self._begin(key)
+
+    # as jobs
+
+    def optimise(self, tenant: str, collection: str) -> Job:
+        """Queue what happens in the background by itself.
+
+        Raises:
+            ApiError: 404, there is no such collection.
+            JobError: the process is closing.
+        """
+        key = (tenant, collection)
+
+        def target(stop: Stop) -> Target:
+            planned = succession.planned(self._home(key))
+            if planned is not None and planned.purpose != succession.OPTIMISE:
+                raise ApiError(
+                    409, "migration_begun", "a migration of this collection is begun; run it to its end first"
+                )
+            return Target(self._home(key), succession.OPTIMISE, self._live_config(key))
+
+        return self._submit(key, target)
+
+    def migrate(self, tenant: str, collection: str, model: str | None) -> Job:
+        """Queue the change to another model; None goes back to the one before.
+
+        Raises:
+            ApiError: 404, there is no such collection; 409, `MODEL` is set to something else, or there is
+                nothing to go back to.
+            JobError: the process is closing.
+        """
+        key = (tenant, collection)
+        if not self._service.exists(*key):
+            raise ApiError(404, "collection_not_found", f"no collection {collection!r} here")
+        if model is None:
+            name = _model(catalog.read_config(self._kept(key)))
+            self._check_setting(name)
+            return self._submit(key, lambda stop: self._target_back(key, stop))
+        self._check_setting(model)
+        return self._submit(key, lambda stop: self._target(key, model, stop))
+
+    def _target(self, key: Key, model: str, stop: Stop) -> Target | None:
+        """Another model; the kept generation where it has it, nothing where the index has it."""
+        embedder = self._service.model(model)
+        config = self._service.config(embedder)
+        if config == self._live_config(key):
+            return None
+        kept = succession.previous(self._home(key))
+        back = kept is not None and catalog.read_config(kept) == config
+        purpose = succession.ROLLBACK if back else succession.MIGRATE
+        return Target(self._home(key), purpose, config, Reembed(embedder, self._service.analyzer, stop))
+
+    def _target_back(self, key: Key, stop: Stop) -> Target:
+        config = catalog.read_config(self._kept(key))
+        embedder = self._service.model(_model(config))
+        catalog.check_fingerprint(config, fingerprint(embedder, self._service.analyzer))
+        remake = Reembed(embedder, self._service.analyzer, stop)
+        return Target(self._home(key), succession.ROLLBACK, config, remake)
+
+    def _kept(self, key: Key) -> Path:
+        kept = succession.previous(self._home(key))
+        if kept is None:
+            raise ApiError(
+                409,
+                "nothing_kept",
+                f"collection {key[1]!r} keeps no index of another model to go back to; "
+                "`latewood migrate --model M` makes one",
+            )
+        return kept
+
+    def _check_setting(self, model: str) -> None:
+        """The service answers with the model that `MODEL` names, so it must not name another one."""
+        setting = self._service.settings.model
+        if setting not in {"auto", model}:
+            raise ApiError(
+                409,
+                "model_mismatch",
+                f"MODEL is set to {setting}, so an index of {model} would not be answered from; "
+                f"set MODEL to auto (an index's own model answers then) or to {model}, and try again",
+            )
+
+    def _submit(self, key: Key, make: Callable[[Stop], Target | None]) -> Job:
+        service = self._service
+        if not service.exists(*key):
+            raise ApiError(404, "collection_not_found", f"no collection {key[1]!r} here")
+
+        def run(job: Job, progress: Callable[[Report], None], stop: Stop) -> Report:
+            started = monotonic()
+            live = service.open(*key).store
+            report, before = Report(total=live.stats().documents), _model(live.config)
+
+            def moved(uri: str) -> None:
+                report.finished, report.current = report.finished + 1, uri
+                progress(report)
+
+            with self.paused():
+                target = make(stop)
+                try:
+                    if target is not None:
+                        self._rebuild(key, target, stop, moved)
+                except StoppedError:
+                    if service.jobs.cancelled(job):
+                        succession.abandon(target.home if target else self._home(key))
+                    return report
+            stats = live.stats()
+            report.documents, report.chunks, report.current = stats.documents, stats.chunks, ""
+            report.seconds = monotonic() - started
+            job.result = {
+                "model": _model(live.config),
+                "previous": before,
+                "moved": report.finished,
+                "documents": stats.documents,
+                "chunks": stats.chunks,
+                "seconds": round(report.seconds, 3),
+            }
+            return report
+
+        return service.jobs.submit(*key, "", run)
+
+    # both
+
+    def _rebuild(self, key: Key, target: Target, stop: Stop, moved: Callable[[str], object]) -> None:
+        service = self._service
+
+        def open_store(folder: Path, config: IndexConfig, aside: bool) -> Store:
+            if not aside:
+                _note(folder, 0)
+            store = service.open_store(folder, config)
+            if aside and isinstance(store, EdgeStore):
+                _be_nice(store.worker_pid)
+            return store
+
+        def take_over(store: Store, folder: Path) -> None:
+            service.take_over(*key, store, folder)
+
+        rebuild(service.open(*key).store, target, Seams(open_store, _kill, take_over, stop, moved))
+
+    def close(self) -> None:
+        """Stop what is built in the background; it stays to go on with."""
+        with self._guard:
+            self._closing = True
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _home(self, key: Key) -> Path:
+        return catalog.home_of(self._service.data, *key)
+
+    def _live_config(self, key: Key) -> IndexConfig:
+        return self._service.open(*key).store.config
+
+
+def _model(config: IndexConfig) -> str:
+    return config.fingerprint.get("model", "")
+
+
+def _noted(generation: Path, otherwise: int) -> int:
+    """Chunks written since the generation was optimised; `otherwise` where nothing says."""
+    try:
+        return int((generation / _COUNT).read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return otherwise
+
+
+def _note(generation: Path, chunks: int) -> None:
+    catalog.write_file(generation / _COUNT, f"{chunks}\n")
+
+
+def _kill(store: Store) -> None:
+    if isinstance(store, EdgeStore):
+        store.kill()
+
+
+def _be_nice(pid: int | None) -> None:
+    """Have every thread of a process give way to others; on Linux each has a niceness of its own."""
+    tasks = Path(f"/proc/{pid}/task")
+    with contextlib.suppress(OSError):  # it ended, or there is no such folder: then it runs as it is
+        for task in list(tasks.iterdir()):
+            os.setpriority(os.PRIO_PROCESS, int(task.name), NICE)
