@@ -186,6 +186,8 @@ class _Repair:
                 self.reasons[record.document_id] = reason
             else:
                 self._store.sweep([record.version])  # of a lost manifest: no commit knew to replace it
+                if record.manifest.amended:
+                    commit.amend(self._store, record.document_id, record.manifest.amended)
             self._done(record.manifest.document.uri)
 
     # from files
@@ -215,7 +217,7 @@ class _Repair:
             document = document_from(answer, Place(info.id, info.uri, info.source))
             manifest = self._manifest(info.id)
             same = manifest is not None and manifest.content_hash == answer.content_hash
-            yield _described_as(document, info) if same else document
+            yield _described_as(document, manifest) if manifest is not None and same else document
 
     def _info(self, finding: Finding) -> DocumentInfo | None:
         """What the manifest says of a document, or else one of its chunks."""
@@ -287,7 +289,9 @@ def _file_of(uri: str) -> str | None:
     return path if Path(path).is_file() else None
 
 
-def _described_as(document: Document, info: DocumentInfo) -> Document:
-    """The same bytes parsed again, with the title and metadata they were given since."""
+def _described_as(document: Document, manifest: Manifest) -> Document:
+    """The same bytes parsed again, with the title and metadata that they were given besides."""
+    info = manifest.document
     language = {"language": info.language} if info.language else {}
-    return replace(document, title=info.title, metadata={**info.metadata, **language})
+    told = {**info.metadata, **language}
+    return replace(document, title=info.title, metadata=told, beside=manifest.beside)

@@ -118,6 +118,7 @@ def _versioned(record: Record, version: str, recorded: dict[str, str]) -> Record
         replaced=(),
         recorded=recorded,
         failure=None,
+        retelling=False,
     )
     return Record(manifest, chunks)
 
@@ -136,6 +137,7 @@ def _committed(record: Record, attempt: commit.Attempt) -> commit.Written:
         metadata=told.document.metadata,
         stamp=told.stamp,
         notes=told.notes,
+        beside=told.beside,
     )
     return commit.Written(attempt, told.document, document, len(record.chunks), told.recorded)
 

@@ -212,6 +212,17 @@ def test_chunks_that_say_something_else_of_their_document_are_named(
     ]
 
 
+def test_metadata_being_set_by_hand_is_no_finding(store: MemoryStore, three: list[Manifest]) -> None:
+    wish = replace(three[0], revision="w", amended={"team": "deck"}, retelling=True)
+    assert store.put_manifests([ManifestWrite(wish.id, three[0].revision, wish)]) == [True]
+    assert examine(store).all() == []
+    store.put_info(wish.id, str(wish.live), replace(wish.document, metadata={"team": "deck"}))
+    assert examine(store).all() == []
+    commit.recover(store)
+    assert examine(store).all() == []
+    assert store.get_records([wish.id])[0].manifest.amended == {"team": "deck"}
+
+
 def test_a_failure_without_a_live_version_is_no_finding(store: MemoryStore, three: list[Manifest]) -> None:
     broken = document("broken")
     info = replace(three[0].document, id=broken.id, uri=broken.uri)

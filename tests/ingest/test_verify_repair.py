@@ -218,6 +218,24 @@ def test_only_the_manifest_is_written_where_only_it_is_lost(
     assert state(filled) == before
 
 
+@pytest.mark.parametrize("share", [0.97, 0.0])
+def test_metadata_set_by_hand_outlives_the_loss_of_everything_but_the_record(
+    filled: Index, store: MemoryStore, folder: Path, work: Work, share: float
+) -> None:
+    heron = manifest_of(filled, "heron.md")
+    commit.amend(store, heron.id, {"team": "deck", "old": None})
+    assert examine(store).all() == []
+    before = state(filled)
+    lose(filled, store, share)
+    store._manifests.pop(heron.id, None)
+    assert mend(filled, work).unrepaired == []
+    assert state(filled) == before
+    assert manifest_of(filled, "heron.md").amended == {"team": "deck", "old": None}
+    (folder / "heron.md").write_text("Herons only.")
+    sync(lambda: filled, str(folder), SyncOptions(), work)
+    assert manifest_of(filled, "heron.md").document.metadata == {"team": "deck"}
+
+
 @pytest.mark.parametrize("records", [True, False])
 def test_damaged_vectors_are_made_again_even_without_a_record(
     filled: Index, store: MemoryStore, work: Work, records: bool
