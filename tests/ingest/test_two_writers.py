@@ -124,7 +124,7 @@ class Race:
                 assert writer in self.won[name]
         assert self.store.in_flight() == []
         assert {key.version for key in self.store.list_chunks()} == {one.live for one in live.values()}
-        assert set(self.store.list_records()) <= {(one.id, one.live) for one in live.values()}
+        assert self.store.list_records() == sorted((key, str(one.live)) for key, one in live.items())
         assert self.store.stats().hidden == 0
         return seen
 
