@@ -16,6 +16,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from api.described import DescribedModel, source_of
+from embedder.sources import Source
 from ingest.paths import read_templates
 
 PREFIX = "LATEWOOD_"
@@ -39,6 +41,12 @@ class Settings(BaseSettings):
         "auto",
         description="a known name or a folder; `auto`: the index's own model, else Jina v3 where its "
         "weights are local and CUDA is there, else MiniLM",
+    )
+    models: tuple[DescribedModel, ...] = Field(
+        (), description="encoders of one's own, tables `[[models]]` in `latewood.toml`"
+    )
+    fetch: bool = Field(
+        False, description="fetch a named model's weights from the hub when they are not on this machine"
     )
     device: str = Field("auto", description="`auto`, `cpu` or `cuda`")
     dtype: str = Field("auto", description="`auto`, `float32` or `bfloat16`")
@@ -69,6 +77,11 @@ class Settings(BaseSettings):
     metadata_keys: int = Field(64, ge=0, description="most metadata keys of a document")
     parse_seconds: float = Field(60.0, gt=0, allow_inf_nan=False, description="deadline for reading one file")
     parse_bytes: int = Field(2 * 2**30, ge=2**28, description="memory one reader process may use")
+
+    @property
+    def source(self) -> Source:
+        """Where models may come from beyond what is known and installed."""
+        return source_of(self.models, fetch=self.fetch)
 
     @field_validator("dimensions", "metadata_from_path", mode="before")
     @classmethod
@@ -176,6 +189,8 @@ def _environment_names() -> list[str]:
 
 def _explain(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"]) or "settings"
+    if error["type"] == "extra_forbidden" and error["loc"][0] == "models":
+        return f"unknown name {name.upper()} in {FILE}; known: {', '.join(DescribedModel.model_fields)}"
     if error["type"] == "extra_forbidden":
         return f"unknown setting {name} in {FILE}; known: {', '.join(Settings.model_fields)}"
     return f"setting {name.upper()} = {error['input']!r}: {error['msg']}"

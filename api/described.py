@@ -1,0 +1,36 @@
+"""Models described in the settings: `[[models]]` in latewood.toml."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from embedder.sources import Source
+from embedder.types import ModelDescription, Task
+
+
+class DescribedModel(BaseModel):
+    """An encoder of one's own; what is left out is as most encoders have it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, description="what `MODEL` calls it; a hub name unless `folder` is given")
+    folder: str | None = Field(None, description="where its files lie")
+    revision: str = Field("main", description="the hub's commit or branch")
+    pooling: Literal["mean", "cls", "last"] = "mean"
+    max_tokens: int = Field(512, ge=1, description="positions, special tokens included")
+    dimensions: tuple[int, ...] = Field((), description="Matryoshka sizes it was trained for")
+    context: float = Field(0.5, ge=0, le=1, description="default of the late-chunking dial")
+    prompts: dict[Task, str] = Field(default={}, description="text put before the input, by task")
+    licence: str = "unknown"
+    languages: str = "unknown"
+
+    def described(self) -> ModelDescription:
+        """As the embedder takes it."""
+        return ModelDescription(**self.model_dump())
+
+
+def source_of(models: tuple[DescribedModel, ...], *, fetch: bool) -> Source:
+    """Where models may come from, as the settings say."""
+    return Source({model.name: model.described() for model in models}, fetch)
