@@ -21,6 +21,7 @@ from ingest.types import Document, document_id
 from search.analyzer import Analyzer
 from search.stores import catalog, succession
 from search.stores.base import Store
+from search.stores.edge import EdgeStore
 from search.stores.memory import MemoryStore
 from search.stores.switch import Held, SwitchStore
 from search.types import Failure, IndexConfig, Manifest
@@ -52,7 +53,7 @@ class Process:
 class Tapped:
     """A store as one process sees it."""
 
-    def __init__(self, store: MemoryStore, process: Process) -> None:
+    def __init__(self, store: MemoryStore | EdgeStore, process: Process) -> None:
         self._store = store
         self._process = process
 
@@ -61,7 +62,9 @@ class Tapped:
         return self._store.config
 
     def close(self) -> None:
-        """Nothing: the disk keeps what was written."""
+        """Nothing for what pretends to be a disk, which keeps what was written."""
+        if isinstance(self._store, EdgeStore):
+            self._store.close()
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)
@@ -80,6 +83,7 @@ class World:
     data: Path
     config: IndexConfig
     embedder: Any
+    real: bool = False
     disk: dict[Path, MemoryStore] = field(default_factory=dict)
     process: Process = field(default_factory=Process)
 
@@ -93,7 +97,8 @@ class World:
     def start(self) -> None:
         """A new process: it settles what another left and opens what is current."""
         if not catalog.exists(self.data, "default", "default"):
-            catalog.create(self.data, "default", "default", self.config)
+            first = catalog.create(self.data, "default", "default", self.config)
+            (self.data / "first").write_text(first.name)
         succession.settle(self.home)
         folder = catalog.current(self.home)
         store = self.open_store(folder, catalog.read_config(folder), False)
@@ -101,11 +106,24 @@ class World:
         self.live = SwitchStore(self.held(store, folder))
 
     def held(self, store: Store, folder: Path) -> Held:
+        def let_go(returned: Store) -> None:
+            returned.close()
+            succession.release(folder)
+
         succession.use(folder)
-        return Held(store, lambda _: succession.release(folder))
+        return Held(store, let_go)
+
+    def close(self) -> None:
+        self.live.close()
+
+    def optimised(self) -> bool:
+        """Whether another generation took over from the first."""
+        return (self.data / "first").read_text() != catalog.current(self.home).name
 
     def open_store(self, folder: Path, config: IndexConfig, aside: bool) -> Store:
         self.process.step()
+        if self.real:
+            return Tapped(EdgeStore(folder, config), self.process)  # type: ignore[return-value]
         store = self.disk.setdefault(folder, MemoryStore(config))
         assert store.config == config
         return Tapped(store, self.process)  # type: ignore[return-value]
@@ -282,14 +300,18 @@ def fill() -> Callable[[World], World]:
 
 
 @pytest.fixture
-def world(make_world: Callable[[Path], World], tmp_path: Path) -> World:
+def world(make_world: Callable[..., World], tmp_path: Path) -> World:
     return filled(make_world(tmp_path))
 
 
 @pytest.fixture
-def make_world(embedder: Any) -> Callable[[Path], World]:
-    """Makes empty ones."""
-    return lambda folder: World(folder, IndexConfig((embedder.dimension,), embedder.fingerprint), embedder)
+def make_world(embedder: Any) -> Callable[..., World]:
+    """Makes empty ones, or opens what is there."""
+
+    def make(folder: Path, *, real: bool = False) -> World:
+        return World(folder, IndexConfig((embedder.dimension,), embedder.fingerprint), embedder, real)
+
+    return make
 
 
 @pytest.fixture
