@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 from lxml import etree  # type: ignore[import-untyped]
 
+from ingest.metadata import common
 from ingest.parsing.blocks import TextBuilder, one_line, pick_title, row_line
 from ingest.parsing.decoding import decode
 from ingest.types import ElementKind, Parsed
+from search.types import MetadataValue
 
 _INVISIBLE_TAGS = "script style template noscript iframe object datalist canvas audio video"
 _INVISIBLE = frozenset(_INVISIBLE_TAGS.split())
@@ -30,6 +32,12 @@ _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.
 _XML_ENCODING = re.compile(rb"""\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9_.-]+)""")
 _HIDING = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 _LIST_PART = 2000
+_HEAD = 20_000  # characters in which a page says what it is
+_STATED = {
+    "author": ("author", "dc.creator", "dcterms.creator", "article:author", "citation_author"),
+    "created": ("date", "dc.date", "dcterms.created", "article:published_time", "pubdate"),
+    "keywords": ("keywords", "dc.subject"),
+}
 
 
 def read_html(data: bytes, name: str) -> Parsed:
@@ -40,7 +48,20 @@ def read_html(data: bytes, name: str) -> Parsed:
     title = pick_title(name, page_title, builder.first_title())
     if not builder.elements:
         builder.add(ElementKind.TITLE, page_title, depth=1)
-    return builder.finish(title, "html", notes=notes)
+    return builder.finish(title, "html", metadata=_about(text[:_HEAD]), notes=notes)
+
+
+def _about(head: str) -> dict[str, MetadataValue]:
+    """Author, date, keywords and language, as the page's head and its `html` tag state them."""
+    # White space alone would make no tree.
+    root = etree.fromstring(f"{head}<p>.".encode(), etree.HTMLParser(encoding="utf-8", huge_tree=True))
+    said: dict[str, str] = {}
+    for meta in root.iter("meta"):
+        key = (meta.get("name") or meta.get("property") or "").lower()
+        said.setdefault(key, one_line(meta.get("content") or ""))
+    found = {key: next(filter(None, map(said.get, names)), "") for key, names in _STATED.items()}
+    language = root.get("lang") or root.get("xml:lang") or said.get("dc.language")
+    return common(language=language, **found)
 
 
 def add_html(text: str, builder: TextBuilder) -> str:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
+from ingest.metadata import common
 from ingest.parsing import shim
 from ingest.parsing.archives import open_archive
 from ingest.parsing.blocks import TextBuilder, one_line, pick_title
 from ingest.parsing.html import table_rows
 from ingest.types import ElementKind, Parsed, ParseError
+from search.types import MetadataValue
 
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _NOTE_PARTS = ("/word/footnotes.xml", "/word/endnotes.xml", "/word/comments.xml")
 _NO_MEMORY = ("unknown error", "Memory allocation failed", "out of memory")
+# Of the templates that python-docx and python-pptx begin every file with.
+_TEMPLATE_AUTHORS = ("python-docx", "Steve Canny")
+_TEMPLATE_MOMENTS = (dt.datetime(2013, 12, 23, 23, 15), dt.datetime(2013, 1, 27, 9, 14, 16))
 _MADE_UP_TITLES = frozenset(("powerpoint presentation", "word document", "untitled"))
 
 
@@ -54,8 +60,8 @@ def read_docx(data: bytes, name: str) -> Parsed:
         builder,
     )
     _add_missing(document.part.package.iter_parts(), builder)
-    stated = _stated(document.core_properties.title)
-    return builder.finish(pick_title(name, stated, builder.first_title()), "docx")
+    stated, about = _stated(document.core_properties.title), _about(document.core_properties)
+    return builder.finish(pick_title(name, stated, builder.first_title()), "docx", metadata=about)
 
 
 def read_pptx(data: bytes, name: str) -> Parsed:
@@ -86,8 +92,8 @@ def read_pptx(data: bytes, name: str) -> Parsed:
         ordered = _notes_last(pages.get(number, []))
         _add_all(((element, int(_is_slide_title(element))) for element in ordered), builder)
         _add_unread(slide, builder, number)
-    stated = _stated(deck.core_properties.title)
-    return builder.finish(pick_title(name, stated, builder.first_title()), "pptx")
+    stated, about = _stated(deck.core_properties.title), _about(deck.core_properties)
+    return builder.finish(pick_title(name, stated, builder.first_title()), "pptx", metadata=about)
 
 
 def _expect(entries: Iterable[str], folder: str, what: str) -> None:
@@ -106,6 +112,18 @@ def _corrupt(what: str, error: Exception) -> ParseError:
     if isinstance(error, SyntaxError) and any(words in str(error) for words in _NO_MEMORY):
         return ParseError("out_of_memory", f"reading {what} of this size needs more memory than allowed")
     return ParseError("corrupt", f"the file is damaged, incomplete or not {what} ({error})")
+
+
+def _about(properties: Any) -> dict[str, MetadataValue]:
+    """What the file says of itself; a library's own template says nothing of the document."""
+    created = properties.created
+    return common(
+        author="" if properties.author in _TEMPLATE_AUTHORS else properties.author,
+        created=created if created and created.replace(tzinfo=None) not in _TEMPLATE_MOMENTS else None,
+        keywords=properties.keywords,
+        subject=properties.subject,
+        language=properties.language,
+    )
 
 
 def _stated(title: str) -> str:

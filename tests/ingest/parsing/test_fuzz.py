@@ -206,7 +206,8 @@ def _repacked(data: bytes, chance: random.Random) -> bytes:
             if index in wanted or markup:
                 content = chance.choice(ways)(content, chance)  # noqa: PLW2901
             if not (index in wanted and chance.random() < 0.1):
-                archive.writestr(name, content)
+                # Without the time of day: a seed gives the same bytes whenever it is used.
+                archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 

@@ -113,3 +113,23 @@ def test_entities_and_declarations_are_harmless():
         '<?xml version="1.0" encoding="utf-8"?><!DOCTYPE l [<!ENTITY a "aaa">]><p>&a; &amp; &eacute;&#0;</p>'
     )
     assert "& é" in read(markup.encode()).text
+
+
+@pytest.mark.parametrize(
+    ("page", "metadata"),
+    [
+        (
+            '<html lang="de-DE"><head><meta name="Author" content="Ann"><meta name="keywords" '
+            'content="oak, ash">'
+            '<meta property="article:published_time" content="2024-01-02"></head><p>x',
+            {"author": "Ann", "created": "2024-01-02", "keywords": ["oak", "ash"], "language": "de"},
+        ),
+        ('<?xml version="1.0"?><html xml:lang="fr"><p>x', {"language": "fr"}),
+        ("<p>x", {}),
+        ("<!-- c -->x", {}),
+        (" " * 30_000 + "<p>x", {}),
+        ("<" * 30_000 + "<p>x", {}),
+    ],
+)
+def test_author_date_keywords_and_language_come_from_the_head(page, metadata):
+    assert dict(parse_bytes(page.encode(), "a.html").metadata) == metadata

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import io
 import sys
 import zipfile
@@ -163,3 +164,18 @@ def test_without_unstructured_the_message_is_the_install_command(kind, fixtures,
     with pytest.raises(ParseError, match=r"pip install 'latewood\[formats\]'") as caught:
         parse_bytes((fixtures / f"good.{kind}").read_bytes(), f"good.{kind}")
     assert caught.value.code == "needs_extra"
+
+
+def test_what_a_word_file_says_of_itself_is_metadata_but_not_what_a_template_says():
+    document = docx.Document()
+    document.add_paragraph("Rye and oats.")
+    assert dict(parse_bytes(saved(document), "a.docx").metadata) == {}
+    stated = document.core_properties
+    stated.author, stated.language, stated.keywords = "Ann Müller", "en-GB", "rye; oats"
+    stated.created = datetime.datetime(2024, 1, 2, 3, 4, 5)
+    assert dict(parse_bytes(saved(document), "a.docx").metadata) == {
+        "author": "Ann Müller",
+        "created": "2024-01-02T03:04:05Z",
+        "keywords": ["rye", "oats"],
+        "language": "en",
+    }
