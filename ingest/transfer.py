@@ -11,15 +11,15 @@ written, so that a kill leaves nothing behind that nobody knows of.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-import numpy as np
-
 from embedder.types import StoppedError, Vectors
 from search.stores.base import Store
 from search.types import (
+    Chunk,
     Manifest,
     ManifestWrite,
     Passage,
@@ -140,10 +140,8 @@ class Transfer:
         """Write the chunks and records of live versions; those that did not change meanwhile."""
         live = [one for one in targets if one.live is not None]
         records = {(one.manifest.id, one.manifest.live): one for one in self.old.get_records(_ids(live))}
-        if len(live) == 1 and live[0].chunks > BATCH_CHUNKS and self.remake is None:
-            whole = {live[0].id} if self._copy_long(live[0]) else set()
-        else:
-            whole = self._copy_short(live)
+        counted = self._copy_chunks(live) if self.remake is None else self._remake_chunks(live, self.remake)
+        whole = {one.id for one in live if 0 < one.chunks == counted[one.id]}
         missing = [one for one in live if one.id not in whole]
         self._check_changed(missing)
         kept = [
@@ -153,46 +151,41 @@ class Transfer:
             self.new.put_records([self._record(one) for one in kept])
         return [one for one in targets if one.live is None or one.id in whole]
 
-    def _copy_short(self, targets: Sequence[Manifest]) -> set[str]:
-        read = {one.id: self._read_whole(one) for one in targets}
-        whole = {key: found for key, found in read.items() if found is not None}
-        passages = [passage for found, _ in whole.values() for passage in found]
-        if self.remake is None:
-            made = [vectors for _, vectors in whole.values()]
-        else:
-            made = self.remake.vectors([found for found, _ in whole.values()]) if whole else []
-        if passages:
-            dense = np.concatenate([one.dense for one in made])
-            sparse = tuple(sparse for one in made for sparse in one.sparse)
+    def _copy_chunks(self, targets: Sequence[Manifest]) -> Counter[str]:
+        """Page by page, so that memory does not follow the longest document; chunks by document."""
+        counted: Counter[str] = Counter()
+        for passages, vectors in self._read(targets):
+            self.new.put_chunks(passages, vectors)
+            counted.update(one.chunk.document_id for one in passages)
+        return counted
+
+    def _remake_chunks(self, targets: Sequence[Manifest], remake: Remake) -> Counter[str]:
+        """Documents that are whole, each at once; chunks by document."""
+        read: dict[str, list[Passage]] = {one.id: [] for one in targets}
+        for found, _ in self._read(targets):
+            for one in found:
+                read[one.chunk.document_id].append(one)
+        whole = [read[one.id] for one in targets if len(read[one.id]) == one.chunks]
+        for passages, vectors in zip(whole, remake.vectors(whole) if whole else [], strict=True):
             for at in range(0, len(passages), BATCH_CHUNKS):
                 end = at + BATCH_CHUNKS
-                self.new.put_chunks(passages[at:end], Vectors(dense[at:end], sparse[at:end]))
-        return set(whole)
+                self.new.put_chunks(passages[at:end], Vectors(vectors.dense[at:end], vectors.sparse[at:end]))
+        return Counter({key: len(passages) for key, passages in read.items()})
 
-    def _copy_long(self, target: Manifest) -> bool:
-        """Page by page, so that memory does not follow the longest document."""
-        written = 0
-        for passages, vectors in self._read(target):
-            self.new.put_chunks(passages, vectors)
-            written += len(passages)
-        return written == target.chunks
-
-    def _read_whole(self, target: Manifest) -> tuple[list[Passage], Vectors] | None:
-        pages = list(self._read(target))
-        passages = [passage for found, _ in pages for passage in found]
-        if len(passages) != target.chunks or not passages:
-            return None
-        dense = np.concatenate([vectors.dense for _, vectors in pages])
-        return passages, Vectors(dense, tuple(sparse for _, vectors in pages for sparse in vectors.sparse))
-
-    def _read(self, target: Manifest) -> Iterator[tuple[list[Passage], Vectors]]:
-        """The chunks of the version that is meant; fewer where it is no longer live or not whole."""
-        for first in range(0, target.chunks, BATCH_CHUNKS):
-            limit = min(BATCH_CHUNKS, target.chunks - first)
-            passages, vectors = self.old.read_chunks(target.id, first=first, limit=limit)
-            if any(one.chunk.version != target.live for one in passages) or len(passages) != limit:
-                return
-            yield [replace(one, document=target.document) for one in passages], vectors
+    def _read(self, targets: Sequence[Manifest]) -> Iterator[tuple[list[Passage], Vectors]]:
+        """Chunks of these live versions, in order; those that are gone are left out."""
+        documents = {one.id: one.document for one in targets}
+        ids = [
+            Chunk(one.id, one.live, ordinal, 0, 1, " ").id
+            for one in targets
+            if one.live is not None
+            for ordinal in range(one.chunks)
+        ]
+        for some in _parts(ids, BATCH_CHUNKS):
+            passages, vectors = self.old.read_points(some)
+            if passages:
+                told = [replace(one, document=documents[one.chunk.document_id]) for one in passages]
+                yield told, vectors
 
     def _record(self, record: Record) -> Record:
         return replace(record, manifest=self._final(record.manifest))
@@ -236,7 +229,7 @@ def _versions(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _batches(manifests: Sequence[Manifest]) -> Iterator[list[Manifest]]:
-    """Some at a time; a long document by itself."""
+    """Some at a time, a long document by itself."""
     batch: list[Manifest] = []
     chunks = 0
     for one in manifests:

@@ -146,6 +146,13 @@ class Store(Protocol):
         """
         ...
 
+    def read_points(self, ids: Sequence[str]) -> tuple[list[Passage], Vectors]:
+        """The chunks of these ids, visible or not, with their vectors as `read_chunks` gives them.
+
+        In the order asked; what is not there is left out. For a few hundred at a time: it is one step.
+        """
+        ...
+
     def list_chunks(self, *, after: str | None = None, limit: int = 10_000) -> list[ChunkKey]:
         """A page of all chunks, visible or not, in order of id; `after` is the last id of the page before.
 

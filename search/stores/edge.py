@@ -193,15 +193,27 @@ class EdgeStore:
         Raises:
             StoreDamagedError: the engine gives back what are no vectors.
         """
-        payloads, dense, sparse = self._call("read_chunks", document_id, first, limit)
+        return self._read("read_chunks", document_id, first, limit)
+
+    def read_points(self, ids: Sequence[str]) -> tuple[list[Passage], Vectors]:
+        """See `Store.read_points`.
+
+        Raises:
+            StoreDamagedError: the engine gives back what are no vectors.
+        """
+        return self._read("read_points", list(ids))
+
+    def _read(self, method: str, *arguments: Any) -> tuple[list[Passage], Vectors]:
+        payloads, dense, sparse = self._call(method, *arguments)
+        passages = [passage_from(payload) for payload in payloads]
         try:
-            vectors = Vectors(dense, tuple(sparse))
+            return passages, Vectors(dense, tuple(sparse))
         except ValueError as error:
+            documents = ", ".join(sorted({one.chunk.document_id for one in passages}))
             raise StoreDamagedError(
-                f"vectors of document {document_id} in {self._directory} are damaged ({error}); "
+                f"vectors in {self._directory} are damaged ({error}), of {documents:.400}; "
                 "run `latewood verify --repair`"
             ) from error
-        return [passage_from(payload) for payload in payloads], vectors
 
     def list_chunks(self, *, after: str | None = None, limit: int = 10_000) -> list[ChunkKey]:
         """See `Store.list_chunks`."""

@@ -203,11 +203,16 @@ class EdgeIndex:
 
     def read_chunks(self, document_id: str, first: int, limit: int) -> Read:
         """The live version's chunks with their vectors."""
-        ids = self._live_ids(document_id, first, max(first, 0) + limit)
+        return self.read_points(self._live_ids(document_id, first, max(first, 0) + limit))
+
+    def read_points(self, ids: Sequence[str]) -> Read:
+        """These chunks with their vectors."""
         name = vector_name(self._config.dimensions[0])
         found = {str(record.id): record for record in self._shard.retrieve(uuids(ids), True, [name, SPARSE])}
         payloads, rows, sparse = [], [], []
         for record in (found[one] for one in ids if one in found):
+            if (record.payload or {}).get("type") != CHUNK:
+                continue
             vectors: Any = record.vector or {}
             payloads.append(record.payload or {})
             rows.append(vectors[name])

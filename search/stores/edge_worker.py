@@ -36,6 +36,7 @@ METHODS = frozenset(
         "fetch",
         "chunks_of",
         "read_chunks",
+        "read_points",
         "list_chunks",
         "count",
         "stats",

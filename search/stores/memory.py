@@ -203,7 +203,15 @@ class MemoryStore:
     ) -> tuple[list[Passage], Vectors]:
         """See `Store.read_chunks`."""
         first = max(first, 0)
-        found = [entry for key, entry in self._live(document_id) if first <= key < first + limit]
+        return self._read([entry for key, entry in self._live(document_id) if first <= key < first + limit])
+
+    def read_points(self, ids: Sequence[str]) -> tuple[list[Passage], Vectors]:
+        """See `Store.read_points`."""
+        with self._lock:
+            self._check_open()
+            return self._read([self._entries[one] for one in ids if one in self._entries])
+
+    def _read(self, found: Sequence[Entry]) -> tuple[list[Passage], Vectors]:
         rows = [entry.dense for entry in found]
         dense = np.stack(rows) if rows else np.empty((0, self._config.dimensions[0]), np.float32)
         return [entry.passage for entry in found], Vectors(dense, tuple(one.sparse_vector for one in found))

@@ -214,6 +214,11 @@ class SwitchStore:
         with self._open() as store:
             return store.read_chunks(document_id, first=first, limit=limit)
 
+    def read_points(self, ids: Sequence[str]) -> tuple[list[Passage], Vectors]:
+        """See `Store.read_points`."""
+        with self._open() as store:
+            return store.read_points(ids)
+
     def list_chunks(self, *, after: str | None = None, limit: int = 10_000) -> list[ChunkKey]:
         """See `Store.list_chunks`."""
         with self._open() as store:

@@ -132,6 +132,23 @@ def test_chunks_are_read_of_the_live_version_only(store, kit):
     assert (got, len(vectors)) == ([], 0)
 
 
+def test_chunks_are_read_by_id_whatever_version_they_are_of(store, kit):
+    passages = kit.commit(store, "a", ["oak one", "!!!"]) + kit.commit(store, "b", ["elm one"])
+    old = store.get_manifests([kit.document("a").id])[0]
+    store.put_manifests([ManifestWrite(old.id, old.revision, replace(old, revision="p", pending=("v9",)))])
+    hidden = kit.passages(old.document, "v9", ["yew one"])
+    kit.write(store, hidden)
+    wanted = [hidden[0], passages[2], passages[1]]
+    ids = [one.chunk.id for one in wanted]
+    got, vectors = store.read_points([ids[0], old.id, kit.document("absent").id, *ids[1:]])
+    assert got == wanted
+    written = kit.vectors(wanted)
+    np.testing.assert_allclose(vectors.dense, written.dense, atol=1e-6)
+    assert [terms_of(one) for one in vectors.sparse] == [terms_of(one) for one in written.sparse]
+    got, vectors = store.read_points([])
+    assert (got, len(vectors)) == ([], 0)
+
+
 def test_what_was_read_can_be_written_again(store, kit):
     kit.commit(store, "a", ["oak leaf", "elm leaf", "!!!"])
     before = store.search(kit.legs("oak leaf"))
