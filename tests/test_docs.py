@@ -190,10 +190,13 @@ def test_settings_files_in_the_readme_can_be_used() -> None:
     assert files
     for text in files:
         given = tomllib.loads(text)
-        used = Settings(**given).model_dump(include=set(given))
+        models = given.pop("models", [])
+        settings = Settings(**given, models=models)
+        used = settings.model_dump(include=set(given))
         assert {name: str(value) for name, value in used.items()} == {
             name: str(value) for name, value in given.items()
         }
+        assert list(settings.source.described) == [model["name"] for model in models]
 
 
 # --- routes -------------------------------------------------------------------------------------------------
