@@ -1,7 +1,7 @@
 """What an optimise costs those who search and write meanwhile: the slowest query before, during and after.
 
-    python benchmarks/generations.py            100,000 passages of 384 dimensions
-    python benchmarks/generations.py --small    2,000, to see that it runs
+    python -m benchmarks.generations            100,000 passages of 384 dimensions
+    python -m benchmarks.generations --small    500, to see that it runs
 
 Passages are random unit vectors with short texts, written through the store. One thread searches through
 the service's searcher without a pause, one commits a document after the other, while the service optimises
@@ -26,8 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from api.build import Service
 from api.settings import Settings
@@ -245,10 +243,10 @@ def measure(service: RandomService, calm: float, folder: Path) -> dict[str, Any]
 def main() -> None:
     """Run and print."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--small", action="store_true", help="2,000 passages, to see that it runs")
+    options.add_argument("--small", action="store_true", help="500 passages, to see that it runs")
     options.add_argument("--json", action="store_true", help="one JSON object")
     chosen = options.parse_args()
-    report = run(2_000 if chosen.small else 100_000, 1.0 if chosen.small else 15.0)
+    report = run(500, 0.5) if chosen.small else run(100_000, 15.0)
     if chosen.json:
         sys.stdout.write(json.dumps(report) + "\n")
         return

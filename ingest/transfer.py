@@ -23,7 +23,6 @@ from search.types import (
     Manifest,
     ManifestWrite,
     Passage,
-    Record,
     StoreDamagedError,
     StoreUnavailableError,
 )
@@ -119,6 +118,7 @@ class Transfer:
         for target, was in batch:
             if was is not None and _has_chunks(target, was):
                 finals.append((self._retold(target, was), was.revision))
+        self._keep_records([one for one, _ in finals])
         self._put(finals)
         for one, _ in finals:
             self.moved(one.document.uri)
@@ -137,19 +137,24 @@ class Transfer:
         return replace(target, recorded={**self.remake.recorded, **kept})
 
     def _copy(self, targets: Sequence[Manifest]) -> list[Manifest]:
-        """Write the chunks and records of live versions; those that did not change meanwhile."""
+        """Write the chunks of live versions; the manifests of those that did not change meanwhile."""
         live = [one for one in targets if one.live is not None]
-        records = {(one.manifest.id, one.manifest.live): one for one in self.old.get_records(_ids(live))}
         counted = self._copy_chunks(live) if self.remake is None else self._remake_chunks(live, self.remake)
         whole = {one.id for one in live if 0 < one.chunks == counted[one.id]}
-        missing = [one for one in live if one.id not in whole]
-        self._check_changed(missing)
-        kept = [
-            records[one.id, one.live] for one in live if one.id in whole and (one.id, one.live) in records
-        ]
-        if kept:
-            self.new.put_records([self._record(one) for one in kept])
+        self._check_changed([one for one in live if one.id not in whole])
         return [one for one in targets if one.live is None or one.id in whole]
+
+    def _keep_records(self, finals: Sequence[Manifest]) -> None:
+        """What versions were made of, as it is kept now: metadata may have been set by hand since."""
+        live = {(one.id, one.live): one for one in finals if one.live is not None}
+        kept = []
+        for record in self.old.get_records([key for key, _ in live]):
+            final = live.get((record.document_id, record.version))
+            if final is not None:
+                recorded = record.manifest.recorded if self.remake is None else final.recorded
+                kept.append(replace(record, manifest=replace(record.manifest, recorded=recorded)))
+        if kept:
+            self.new.put_records(kept)
 
     def _copy_chunks(self, targets: Sequence[Manifest]) -> Counter[str]:
         """Page by page, so that memory does not follow the longest document; chunks by document."""
@@ -186,9 +191,6 @@ class Transfer:
             if passages:
                 told = [replace(one, document=documents[one.chunk.document_id]) for one in passages]
                 yield told, vectors
-
-    def _record(self, record: Record) -> Record:
-        return replace(record, manifest=self._final(record.manifest))
 
     def _check_changed(self, missing: Sequence[Manifest]) -> None:
         """What could not be read whole must have been replaced meanwhile: then the next round brings it."""

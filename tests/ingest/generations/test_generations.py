@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from embedder.types import StoppedError
-from ingest import commit
+from ingest import commit, verify
 from search.stores import catalog, succession
 from search.types import DiskFullError, StoreDamagedError
 
@@ -78,6 +78,26 @@ def test_what_is_written_meanwhile_is_there_after_the_switch(world, other):
     assert world.text("seals") == "They came back to the sand bank."
     assert world.strays() == []
     assert world.live.stats().documents == 3
+
+
+@pytest.mark.parametrize("remade", [False, True])
+def test_metadata_set_by_hand_meanwhile_is_in_manifest_passages_and_record(world, other, remade):
+    ferry = next(one.id for one in world.live.list_manifests() if one.document.title == "ferry")
+    done = []
+
+    def meanwhile(uri: str) -> None:
+        if not done:
+            done.append(commit.amend(world.live, ferry, {"team": "deck", "author": None}))
+
+    purpose, remake = (succession.MIGRATE, other.remake()) if remade else (succession.OPTIMISE, None)
+    world.rebuild(purpose, remake, moved=meanwhile)
+    (manifest,), (record,) = world.live.get_manifests([ferry]), world.live.get_records([ferry])
+    wanted = {"pages": [1, 2], "team": "deck"}
+    assert manifest.document.metadata == record.manifest.document.metadata == wanted
+    assert dict(manifest.amended) == dict(record.manifest.amended) == {"team": "deck", "author": None}
+    assert {one.document == manifest.document for one in world.live.chunks_of(ferry)} == {True}
+    assert record.manifest.recorded == manifest.recorded
+    assert not verify.examine(world.live).all()
 
 
 def test_a_walk_begun_before_the_switch_ends_before_it(world, monkeypatch):
