@@ -1,50 +1,50 @@
-"""PDF, page by page, through pypdfium2."""
+"""PDF, page by page, through pypdfium2.
+
+The lines of a paragraph stay lines: what is code, an address or a verse is not known, and neither words nor
+vectors depend on it. Words divided at a line's end are put together.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from ctypes import byref
 from dataclasses import dataclass
 
 import pypdfium2
-import pypdfium2.raw as pdfium
 
+from ingest.metadata import common, moment
 from ingest.parsing.blocks import TextBuilder, one_line, pick_title
+from ingest.parsing.pdf_columns import in_reading_order, table_end
+from ingest.parsing.pdf_headings import Headings, find_headings, read_outline
+from ingest.parsing.pdf_lines import Line, read_page
+from ingest.parsing.pdf_margins import find_margins
+from ingest.parsing.pdf_words import Words
 from ingest.types import ElementKind, Parsed, ParseError
+from search.types import MetadataValue
 
-_HEADING_RATIO = 1.15
-_HEADING_LENGTH = 160
-_HEADING_SIZES = 6
-# The dots of a table of contents.
-_LEADERS = re.compile(r"(?:\. ?){4}")
 # Lines of one paragraph stand closer than this share of their height.
 _PARAGRAPH_GAP = 0.6
+_SHOWN_HEADS = 3
 _NO_TITLE = frozenset(("untitled", "unspecified", "title", "document", "none", "anonymous", "no title"))
 _SOURCE_SUFFIXES = (".doc", ".docx", ".indd", ".tex", ".dvi", ".qxd", ".ppt", ".pptx", ".xls", ".rtf", ".odt")
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """One line of a page: its text, height of its characters, and where it stands (PDF points, up)."""
-
-    text: str
-    size: float
-    top: float
-    bottom: float
+_DATE = re.compile(r"D?:?(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)(\d\d)?(?:(Z)|([-+])(\d\d)'?(\d\d)?)?)?")
 
 
 def read_pdf(data: bytes, name: str) -> Parsed:
-    """A PDF's text with its page numbers; lines in a larger face become headings.
+    """A PDF's text with its page numbers: headings, paragraphs, tables whose cells stand in line.
+
+    Running heads and feet are left out, columns read one after the other; see the `pdf_…` modules.
 
     Raises:
         ParseError: `encrypted`, `corrupt`, or `scanned` if no page holds a character.
     """
     try:
         with pypdfium2.PdfDocument(data) as document:
-            pages = [_page_lines(document, number) for number in range(len(document))]
-            stated = _sensible(document.get_metadata_dict().get("Title", ""))
+            pages = [read_page(document, number) for number in range(len(document))]
+            outline = read_outline(document)
+            told = document.get_metadata_dict()
+            language = _language(document)
     except pypdfium2.PdfiumError as error:
         raise _plain(error) from error
     empty = [number for number, lines in enumerate(pages, 1) if not lines]
@@ -54,17 +54,81 @@ def read_pdf(data: bytes, name: str) -> Parsed:
             f"none of the {len(pages)} pages ({ranges(empty)}) holds a character: "
             "a scan or drawing; run OCR first, e.g. ocrmypdf IN.pdf OUT.pdf",
         )
+    margins = find_margins(pages)
+    pages = [
+        _body(lines, edge, running)
+        for lines, edge, running in zip(pages, margins.edge, margins.running, strict=True)
+    ]
     builder = TextBuilder()
-    depths = _heading_depths(pages)
-    for number, lines in enumerate(pages, 1):
-        for block in _blocks(lines):
-            text = "\n".join(line.text for line in block)
-            plain = len(text) <= _HEADING_LENGTH and not _LEADERS.search(text)
-            depth = depths.get(_rounded(block[0].size), 0) if plain else 0
-            kind = ElementKind.TITLE if depth else ElementKind.PARAGRAPH
-            builder.add(kind, text, page=number, depth=depth)
-    notes = [f"no text on {'page' if len(empty) == 1 else 'pages'} {ranges(empty)}"] if empty else []
-    return builder.finish(pick_title(name, stated, builder.first_title()), "pdf", notes=notes)
+    headings, words = find_headings(pages, outline), Words(pages)
+    for number, lines in enumerate(pages):
+        for block in _blocks(number, lines, headings):
+            _add(builder, block, number + 1, words)
+    title = pick_title(name, _sensible(told.get("Title", "")), builder.first_title())
+    notes = (*_without_text(pages), *_left_out(margins.shown))
+    return builder.finish(title, "pdf", metadata=_metadata(told, language), notes=notes)
+
+
+def _body(lines: Sequence[Line], edge: frozenset[int], running: frozenset[int]) -> list[Line]:
+    kept = [index for index in range(len(lines)) if index not in running]
+    apart = frozenset(place for place, index in enumerate(kept) if index in edge)
+    return in_reading_order([lines[index] for index in kept], apart)
+
+
+# --- blocks -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Lines that belong together; `depth` above 0 for a heading."""
+
+    lines: Sequence[Line]
+    depth: int = 0
+    table: bool = False
+
+
+def _blocks(page: int, lines: Sequence[Line], headings: Headings) -> Iterator[_Block]:
+    """A page as headings, tables and paragraphs: a gap, a step upwards or another size begins a new one."""
+    start = index = 0
+    while index < len(lines):
+        count, depth = headings.named.get((page, index), (0, 0))
+        rows = table_end(lines, index) - index if lines[index].pieces and not count else 0
+        if count or rows or (index > start and _parts(lines[index - 1], lines[index])):
+            if index > start:
+                yield _Block(lines[start:index], headings.depth_of(lines[start:index]))
+            start = index
+        if count or rows:
+            yield _Block(lines[index : index + (count or rows)], depth, bool(rows))
+            start = index = index + (count or rows)
+        else:
+            index += 1
+    if index > start:
+        yield _Block(lines[start:index], headings.depth_of(lines[start:index]))
+
+
+def _parts(above: Line, below: Line) -> bool:
+    if above.broken:
+        return False
+    if abs(above.size - below.size) > 0.1 * max(above.size, below.size):
+        return True
+    height = max(below.size, 1.0)
+    return above.bottom - below.top > _PARAGRAPH_GAP * height or below.bottom > above.top
+
+
+def _add(builder: TextBuilder, block: _Block, page: int, words: Words) -> None:
+    if block.table:
+        builder.add_table([[piece.text for piece in line.pieces] for line in block.lines], page=page)
+        return
+    text = block.lines[0].text
+    for above, below in zip(block.lines, block.lines[1:], strict=False):
+        text = words.join(text, below.text) if above.broken else f"{text}\n{below.text}"
+    if block.lines[-1].broken:
+        text += "-"
+    kind = ElementKind.TITLE if block.depth else ElementKind.PARAGRAPH
+    builder.add(kind, text, page=page, depth=block.depth)
+
+
+# --- what is told of the file -------------------------------------------------------------------------------
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -78,70 +142,55 @@ def ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def _page_lines(document: pypdfium2.PdfDocument, number: int) -> list[_Line]:
-    page = document[number]
+def _without_text(pages: Sequence[Sequence[Line]]) -> Iterator[str]:
+    empty = [number for number, lines in enumerate(pages, 1) if not lines]
+    if empty:
+        yield f"no text on {'page' if len(empty) == 1 else 'pages'} {ranges(empty)}"
+
+
+def _left_out(shown: Sequence[str]) -> Iterator[str]:
+    if shown:
+        named = ", ".join(f"{text!r:.80}" for text in shown[:_SHOWN_HEADS])
+        more = f" and {len(shown) - _SHOWN_HEADS} more" if len(shown) > _SHOWN_HEADS else ""
+        yield f"left out running heads and feet: {named}{more}"
+
+
+def _language(document: pypdfium2.PdfDocument) -> str:
+    ask = pypdfium2.raw.FPDFCatalog_GetLanguage
+    length = ask(document, None, 0)
+    if not 2 < length < 200:
+        return ""
+    buffer = pypdfium2.raw.FPDF_WCHAR * (length // 2)
+    units = buffer()
+    ask(document, units, length)
+    return bytes(units).decode("utf-16-le", "replace").rstrip("\0")
+
+
+def _metadata(told: dict[str, str], language: str) -> dict[str, MetadataValue]:
+    return common(
+        author=told.get("Author"),
+        created=_moment(told.get("CreationDate", "")),
+        keywords=told.get("Keywords"),
+        subject=told.get("Subject"),
+        language=language,
+    )
+
+
+def _moment(text: str) -> str:
+    """A PDF date (`D:20240501120000+02'00'`) as ISO 8601, in UTC where its zone is known; else ''."""
+    found = _DATE.match(text.strip())
+    if found is None or found[3] is None:
+        return ""
+    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
+    zone = None
+    if found[7] or found[8]:
+        hours, minutes = int(found[9] or 0), int(found[10] or 0)
+        away = dt.timedelta(hours=hours, minutes=minutes)
+        zone = dt.timezone(-away if found[8] == "-" else away) if hours < 24 else dt.UTC
     try:
-        textpage = page.get_textpage()
-        try:
-            text: str = textpage.get_text_range() if textpage.count_chars() else ""
-            return list(_lines(textpage, text))
-        finally:
-            textpage.close()
-    finally:
-        page.close()
-
-
-def _lines(textpage: pypdfium2.PdfTextPage, text: str) -> Iterator[_Line]:
-    """Non-empty lines; the box of a line's first character stands for the whole line."""
-    offset = 0
-    box = pdfium.FS_RECTF()
-    for raw in text.split("\n"):
-        # A hyphen at a line's end comes as one of two characters no one can read.
-        line = raw.replace("\ufffe", "-").replace("\x02", "-").strip()
-        if line:
-            # PDFium counts UTF-16 units in its text; outside the basic plane a box is a few letters off.
-            index = pdfium.FPDFText_GetCharIndexFromTextIndex(textpage, offset + len(raw) - len(raw.lstrip()))
-            if pdfium.FPDFText_GetLooseCharBox(textpage, max(index, 0), byref(box)):
-                yield _Line(line, abs(box.top - box.bottom), box.top, box.bottom)
-            else:
-                yield _Line(line, 0.0, 0.0, 0.0)
-        offset += len(raw) + 1
-
-
-def _rounded(size: float) -> float:
-    return round(size * 2) / 2
-
-
-def _heading_depths(pages: Sequence[Sequence[_Line]]) -> dict[float, int]:
-    """Depth by size for sizes clearly above the most common one; the largest is 1."""
-    weights: Counter[float] = Counter()
-    for lines in pages:
-        for line in lines:
-            weights[_rounded(line.size)] += len(line.text)
-    body = weights.most_common(1)[0][0]
-    total = weights.total()
-    # A size that sets a third of the text is no heading, however large.
-    larger = [s for s in weights if s >= body * _HEADING_RATIO and weights[s] < total / 3]
-    return {size: min(rank, _HEADING_SIZES) for rank, size in enumerate(sorted(larger, reverse=True), 1)}
-
-
-def _blocks(lines: Sequence[_Line]) -> Iterator[list[_Line]]:
-    """Lines grouped into paragraphs: a gap, a step upwards or another size begins a new one."""
-    block: list[_Line] = []
-    for line in lines:
-        if block and _parts(block[-1], line):
-            yield block
-            block = []
-        block.append(line)
-    if block:
-        yield block
-
-
-def _parts(above: _Line, below: _Line) -> bool:
-    if _rounded(above.size) != _rounded(below.size):
-        return abs(above.size - below.size) > 0.1 * max(above.size, below.size)
-    height = max(below.size, 1.0)
-    return above.bottom - below.top > _PARAGRAPH_GAP * height or below.bottom > above.top
+        return moment(dt.datetime(year, month, day, hour, minute, second, tzinfo=zone))
+    except ValueError:
+        return ""
 
 
 def _sensible(title: str) -> str:
