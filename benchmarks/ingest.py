@@ -51,9 +51,8 @@ def against_script(corpus: Corpus, work: Path) -> dict[str, Any]:
     from embedder.sources import locate
 
     model = locate(default_model())[0]
-    script = ROOT / "benchmarks" / "naive_ingest.py"
     ours = measured(latewood("ingest", corpus.folder, "--json", "--data", work / "ours"))
-    theirs = measured(python(script, corpus.folder, work / "theirs", model))
+    theirs = measured(python("-m", "benchmarks.naive_ingest", corpus.folder, work / "theirs", model))
     return {
         "latewood": _told(ours),
         "script": _told(theirs),

@@ -66,9 +66,10 @@ def measured(command: Sequence[str]) -> Cost:
         peak_bytes = peak.end()
         out.seek(0)
         errors.seek(0)
-        if status not in (0, 1):  # 1: done, but some file could not be read
+        printed = out.read()
+        if status not in (0, 1) or not printed:  # 1: done, but some file could not be read
             raise RuntimeError(f"{' '.join(command)} left with {status}: {errors.read()[-2000:]}")
-        return Cost(wall, _children_cpu() - before, peak_bytes, json.loads(out.read()))
+        return Cost(wall, _children_cpu() - before, peak_bytes, json.loads(printed))
 
 
 class _Peak(threading.Thread):

@@ -1,6 +1,6 @@
 """What one would write without Latewood: unstructured, sentence-transformers, qdrant-client on a path.
 
-    python benchmarks/naive_ingest.py FOLDER DATA MODEL_FOLDER
+    python -m benchmarks.naive_ingest FOLDER DATA MODEL_FOLDER
 
 Only the two lines about the stand-in are not what a user would write: they keep unstructured from downloading
 a spaCy model, and make it faster than it is by itself.
