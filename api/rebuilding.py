@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -63,7 +63,7 @@ class Rebuilds:
             written = opened.store.take_written()
             generation = catalog.current(self._home(key))
             if written:
-                _note(generation, _noted(generation, opened.store.stats().chunks - written) + written)
+                _note(generation, self._unoptimised(key, written))
             if self._due(key):
                 self._begin(key)
         except (SearchError, OSError) as error:
@@ -90,21 +90,21 @@ class Rebuilds:
         if planned is not None:
             return planned.purpose == succession.OPTIMISE
         after = self._service.settings.optimise_after
-        opened = self._service.open(*key)
-        count = _noted(catalog.current(self._home(key)), opened.store.stats().chunks)
-        return bool(after) and count >= max(after, self._put_off.get(key, 0))
+        return bool(after) and self._unoptimised(key) >= max(after, self._put_off.get(key, 0))
 
     def _begin(self, key: Key) -> None:
         with self._guard:
             if not self._closing and key not in self._queued:
                 self._queued.add(key)
-                self._threads.submit(self._in_background, key)
+                self._threads.submit(self._in_background, key).add_done_callback(_tell)
 
     def _in_background(self, key: Key) -> None:
         with self._one:
             with self._guard:
                 self._queued.discard(key)
+            count = 0
             try:
+                count = self._unoptimised(key)
                 if self._due(key):
                     started = monotonic()
                     target = Target(self._home(key), succession.OPTIMISE, self._live_config(key))
@@ -114,8 +114,14 @@ class Rebuilds:
                 self._interrupted.add(key)
             except (SearchError, OSError) as error:
                 logger.warning("optimising %s/%s failed: %s", *key, error)
-                count = _noted(catalog.current(self._home(key)), 0)
                 self._put_off[key] = count + self._service.settings.optimise_after
+
+    def _unoptimised(self, key: Key, written: int = 0) -> int:
+        """Chunks written since the index was optimised, `written` ones just now; all where nothing tells."""
+        try:
+            return int((catalog.current(self._home(key)) / _COUNT).read_text(encoding="ascii")) + written
+        except (FileNotFoundError, ValueError):
+            return self._service.open(*key).store.stats().chunks
 
     def _give_way(self) -> bool:
         return self._closing or self._jobs_waiting > 0
@@ -288,12 +294,11 @@ def _model(config: IndexConfig) -> str:
     return config.fingerprint.get("model", "")
 
 
-def _noted(generation: Path, otherwise: int) -> int:
-    """Chunks written since the generation was optimised; `otherwise` where nothing says."""
-    try:
-        return int((generation / _COUNT).read_text(encoding="ascii"))
-    except (FileNotFoundError, ValueError):
-        return otherwise
+def _tell(work: Future[None]) -> None:
+    """Log what nobody foresaw; what was foreseen is handled where it happens."""
+    error = None if work.cancelled() else work.exception()
+    if error is not None:
+        logger.error("optimising in the background failed", exc_info=error)
 
 
 def _note(generation: Path, chunks: int) -> None:
