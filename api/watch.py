@@ -28,7 +28,7 @@ class Following:
     """A watch through whoever owns the data: the owner's jobs, and what came of them.
 
     Attributes:
-        emit: given what each ingest did, and each trouble (an object with `error`).
+        emit: given what each ingest did, and each trouble (an object with `message`).
         stop: once set, the watch ends.
         busy: an ingest runs.
         counts: over all ingests.
@@ -120,7 +120,7 @@ class Following:
 
     def _tell(self, root: str, message: str) -> None:
         place = file_uri(root) if root else ""
-        self.emit({"source": place, "error": {"code": "watch", "message": message}})
+        self.emit({"source": place, "message": message})
 
 
 def _trouble(error: Exception) -> CommandError:
@@ -165,8 +165,8 @@ def follow(
 def render(event: dict[str, Any]) -> None:
     """For people: what was done, when anything was; trouble on stderr."""
     where = output.place(event["source"])
-    if "error" in event:
-        output.say(f"latewood: {where} {event['error']['message']}".replace(":  ", ": "))
+    if "message" in event:
+        output.say(" ".join(filter(None, ["latewood:", where, event["message"]])))
         return
     if not (event["failed"] or any(event[name] for name in CHANGES)):
         return

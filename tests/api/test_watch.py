@@ -88,10 +88,10 @@ class Watching:
             self.ended.append(error)
 
     def ingests(self) -> list[dict[str, Any]]:
-        return [event for event in list(self.events) if "error" not in event]
+        return [event for event in list(self.events) if "message" not in event]
 
     def troubles(self) -> list[str]:
-        return [event["error"]["message"] for event in list(self.events) if "error" in event]
+        return [event["message"] for event in list(self.events) if "message" in event]
 
     def total(self, name: str) -> int:
         return sum(event[name] for event in self.ingests())
@@ -301,7 +301,7 @@ def test_people_are_told_of_changes_only(capsys: pytest.CaptureFixture[str]) -> 
     counts = {"added": 0, "updated": 0, "deleted": 0, "failed": [], "seconds": 0.1}
     render({"source": "file:///docs", **counts})
     render({"source": "file:///docs", **counts, "added": 2})
-    render({"source": "", "error": {"code": "watch", "message": "no notices here"}})
+    render({"source": "", "message": "no notices here"})
     told = capsys.readouterr()
     assert told.out.count("\n") == 1
     assert "/docs: 2 added, 0.1 s" in told.out

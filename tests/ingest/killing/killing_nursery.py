@@ -150,6 +150,7 @@ class _Server:
         pid = os.fork()
         if pid:
             self._running.add(pid)
+            self._ended.pop(pid, None)  # of an earlier process that had the same number
             return pid
         status = 1
         try:
