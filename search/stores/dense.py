@@ -27,7 +27,8 @@ def check_vectors(config: IndexConfig, passages: Sequence[Passage], vectors: Vec
     """Hold what is to be written against the index.
 
     Raises:
-        ValueError: not one vector per passage, or of another dimension than the index's largest.
+        ValueError: not one vector per passage, of another dimension than the index's largest, or with a value
+            that is not finite (an array can be changed after `Vectors` looked at it).
     """
     if len(passages) != len(vectors):
         raise ValueError(f"{len(passages)} passages and {len(vectors)} vectors do not belong together")
@@ -35,6 +36,10 @@ def check_vectors(config: IndexConfig, passages: Sequence[Passage], vectors: Vec
         raise ValueError(
             f"vectors of dimension {vectors.dense.shape[1]} do not fit an index of {config.dimensions[0]}"
         )
+    if not np.isfinite(vectors.dense).all() or not all(
+        np.isfinite(one.values).all() for one in vectors.sparse
+    ):
+        raise ValueError("vectors to be written have a value that is not finite; embed the passages again")
 
 
 def check_query(config: IndexConfig, query: DenseQuery) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-import uuid
-from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from embedder.types import Vectors
 from search.stores.dense import check_query, check_vectors
-from search.stores.edge_process import CALL_SECONDS, Ranked, WorkerDiedError, WorkerProcess
+from search.stores.edge_process import CALL_SECONDS, WorkerDiedError, WorkerProcess, candidates
 from search.stores.payload import check_cursor, check_info, manifest_from, passage_from
 from search.stores.records import record_of, row_of
 from search.types import (
@@ -175,7 +173,7 @@ class EdgeStore:
         for leg in legs:
             if isinstance(leg.query, DenseQuery):
                 check_query(self._config, leg.query)
-        return [_candidates(ranked) for ranked in self._call("search", list(legs), where)]
+        return [candidates(ranked) for ranked in self._call("search", list(legs), where)]
 
     def fetch(self, ids: Sequence[str]) -> list[Passage]:
         """See `Store.fetch`."""
@@ -297,9 +295,3 @@ class EdgeStore:
             f"{died} {_ATTEMPTS} times in {method} on {self._directory}; nothing acknowledged is lost; "
             "look for the reason in the log, then try again"
         )
-
-
-def _candidates(ranked: Ranked) -> list[Candidate]:
-    identities, scores = ranked
-    texts = [str(uuid.UUID(bytes=identities[at : at + 16])) for at in range(0, len(identities), 16)]
-    return [Candidate(one, score) for one, score in zip(texts, array("d", scores), strict=True)]

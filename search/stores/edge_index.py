@@ -19,7 +19,7 @@ from search.stores.dense import prefix, vector_name
 from search.stores.edge_manifests import ManifestTable, scroll_after, uuids
 from search.stores.edge_process import Ranked
 from search.stores.edge_records import RecordFile
-from search.stores.edge_shard import EngineErrors, Marks, check_whole, open_shard
+from search.stores.edge_shard import EngineErrors, Marks, check_whole, counts_only_chunks, open_shard
 from search.stores.edge_space import (
     EMPTY_BYTES,
     OVERHEAD,
@@ -261,25 +261,8 @@ class EdgeIndex:
             raise StoreDamagedError(f"optimising {self._directory} made {after} of {points} points")
         self._shard.flush()
         self._built = self._shard.info().segments_count > 1
-        if self._marks.swept and self._counts_only_chunks():
+        if self._marks.swept and counts_only_chunks(self._shard):
             self._marks.after_vacuum()
-
-    def _counts_only_chunks(self) -> bool:
-        """Whether the engine's own BM25 statistics are those of the chunks that are there: measured."""
-        chunks = to_filter(models.Filter(must=[keyword("type", CHUNK)]))
-        points, _ = self._shard.scroll(edge.ScrollRequest(limit=100, filter=chunks, with_vector=[SPARSE]))
-        for point in points:
-            vectors: Any = point.vector or {}
-            if SPARSE not in vectors:
-                continue
-            query = edge.Query.Nearest(vectors[SPARSE], using=SPARSE)
-            named = edge.SearchParams(idf=edge.IdfParams(corpus=chunks))
-            own, exact = (
-                self._shard.query(edge.QueryRequest(limit=10, query=query, params=params))
-                for params in (None, named)
-            )
-            return [one.score for one in own] == [one.score for one in exact]
-        return not points
 
     def flush(self) -> None:
         """Write everything to its place."""

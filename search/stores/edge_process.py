@@ -8,11 +8,13 @@ import socket
 import struct
 import subprocess
 import sys
+import uuid
+from array import array
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from search.types import IndexConfig, StoreUnavailableError
+from search.types import Candidate, IndexConfig, StoreUnavailableError
 
 Ranked = tuple[bytes, bytes]
 """A ranked list on the wire: 16 bytes per id, and float64 scores."""
@@ -150,3 +152,10 @@ class WorkerProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+
+
+def candidates(ranked: Ranked) -> list[Candidate]:
+    """A ranked list as it came over the wire."""
+    identities, scores = ranked
+    texts = [str(uuid.UUID(bytes=identities[at : at + 16])) for at in range(0, len(identities), 16)]
+    return [Candidate(one, score) for one, score in zip(texts, array("d", scores), strict=True)]

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import qdrant_edge as edge
 from qdrant_client import models
@@ -168,6 +169,23 @@ def check_whole(shard: edge.EdgeShard, directory: Path, clean_points: int | None
             f"{short} document(s) of the index in {directory} are short of {missing} chunk(s), for example "
             f"{example}; {_REMEDY}"
         )
+
+
+def counts_only_chunks(shard: edge.EdgeShard) -> bool:
+    """Whether the engine's own BM25 statistics are those of the chunks that are there: measured."""
+    chunks = to_filter(models.Filter(must=[keyword("type", CHUNK)]))
+    points, _ = shard.scroll(edge.ScrollRequest(limit=100, filter=chunks, with_vector=[SPARSE]))
+    for point in points:
+        vectors: Any = point.vector or {}
+        if SPARSE not in vectors:
+            continue
+        query = edge.Query.Nearest(vectors[SPARSE], using=SPARSE)
+        named = edge.SearchParams(idf=edge.IdfParams(corpus=chunks))
+        own, exact = (
+            shard.query(edge.QueryRequest(limit=10, query=query, params=params)) for params in (None, named)
+        )
+        return [one.score for one in own] == [one.score for one in exact]
+    return not points
 
 
 def _engine_config(config: IndexConfig) -> edge.EdgeConfig:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from embedder.types import SparseVector, Vectors
 from search.types import (
     Chunk,
     ChunkKey,
@@ -304,3 +305,23 @@ def test_a_document_whose_chunks_are_to_be_told_something_is_in_flight_and_answe
     told = replace(wish, revision="t", retelling=False)
     store.put_manifests([ManifestWrite(key, "w", told)])
     assert (store.in_flight(), store.get_manifests([key])) == ([], [told])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_vector_with_a_value_that_is_no_number_is_not_written(store, kit, value):
+    passages = kit.passages(kit.document("a"), "v", ["oak leaf", "elm leaf"])
+    made = kit.vectors(passages)
+    with pytest.raises(ValueError, match="finite"):
+        Vectors(np.where(made.dense == made.dense[1, 3], value, made.dense), made.sparse)
+    with pytest.raises(ValueError, match="finite"):
+        SparseVector(made.sparse[0].indices, made.sparse[0].values * np.float32(value))
+    for array in (made.dense[1], made.sparse[1].values):  # changed after it was looked at
+        kept = array[0].copy()
+        array[0] = value
+        with pytest.raises(ValueError, match="not finite"):
+            store.put_chunks(passages, made)
+        array[0] = kept
+    assert store.count() == 0
+    store.put_chunks(passages, made)
+    assert store.count() == 2
+    store.sweep(["v"])
