@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 PATIENCE = 10.0
 """Seconds a switch waits for walks that began before it, and so the most that new ones wait for it."""
 
-ROOM = 1.3
+ROOM = 1.8
 """Free space a build needs, as a multiple of the generation it replaces: the copy, and its optimising."""
 
 _TRIES = 30
