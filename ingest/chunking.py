@@ -22,6 +22,7 @@ from search.types import Chunk
 
 SMALLEST_LIMIT = 8
 CHARACTERS_PER_TOKEN = 32  # an unbroken run of letters may be one token; a chunk of many such is cut earlier
+_HEADER_WITHIN = 5000  # characters from the start of a table that its header row ends in
 LONGEST_CONTEXT_PART = 1000  # characters of a title, heading or table header repeated in the context
 
 
@@ -257,10 +258,10 @@ class _Outline:
     def _header(self, element: Element, position: int) -> str:
         if element.kind is not ElementKind.TABLE or not element.start < position < element.end:
             return ""
-        first_row = element.start
-        if self._text.startswith(element.header, first_row):
-            first_row += len(element.header)
-        return element.header if position >= first_row else ""
+        # The header row need not be the first: a table may have a title.
+        found = self._text.find(element.header, element.start, element.start + _HEADER_WITHIN)
+        end = max(found, element.start) + (len(element.header) if found >= 0 else 0)
+        return element.header if position >= end else ""
 
     def pages(self, start: int, end: int) -> list[int]:
         """Pages of the elements that overlap `[start, end)`."""

@@ -12,6 +12,9 @@ from search.types import MetadataValue
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _NUMBER = re.compile(r"[-+(]?[$€£¥]?[\d][\d\s.,:/%-]*[)%]?")
 _TITLE_LIMIT = 300
+_HEADER_LIMIT = 1000  # characters; as much of it as `ingest.chunking` repeats
+_TITLE_ROWS = 3  # above a table's header
+_LONGEST_NAME = 120  # characters of a column's name
 
 
 def clean(text: str) -> str:
@@ -60,15 +63,29 @@ def row_line(cells: Sequence[str]) -> str:
 
 
 def header_of(rows: Sequence[Sequence[str]]) -> str:
-    """The first row as a line if it reads like a header (several rows; no empty or numeric cell), else ''."""
-    if len(rows) < 2 or not rows[0]:
+    """The first row as a line if it reads like a header, else ''.
+
+    A header has rows below it, no numeric and no long cell, and few empty ones; lines of one cell above a
+    wider table are its title.
+    """
+    rows = [row for row in rows if any(cell.strip() for cell in row)]
+    wide = next((index for index, row in enumerate(rows) if _filled(row) > 1), 0)
+    rows = rows[wide if wide <= _TITLE_ROWS else 0 :]
+    if len(rows) < 2:
         return ""
     cells = [one_line(cell) for cell in rows[0]]
     while cells and not cells[-1]:
         cells.pop()
-    if not cells or any(not cell or _NUMBER.fullmatch(cell) for cell in cells):
+    empty = cells.count("")
+    if (empty and (len(cells) - empty < 2 or 2 * empty > len(cells))) or any(
+        _NUMBER.fullmatch(cell) or len(cell) > _LONGEST_NAME for cell in cells
+    ):
         return ""
-    return " | ".join(cells)
+    return " | ".join(cells).strip()
+
+
+def _filled(row: Sequence[str]) -> int:
+    return sum(bool(cell.strip()) for cell in row)
 
 
 class TextBuilder:
@@ -96,7 +113,14 @@ class TextBuilder:
         self._parts.append(text)
         self._length += len(text)
         self.elements.append(
-            Element(kind, start, self._length, page=page, depth=depth, header=clean(header)[:_TITLE_LIMIT])
+            Element(
+                kind,
+                start,
+                self._length,
+                page=page,
+                depth=depth,
+                header=clean(header).strip()[:_HEADER_LIMIT],
+            )
         )
 
     def add_table(self, rows: Sequence[Sequence[str]], *, header: str = "", page: int | None = None) -> None:

@@ -11,6 +11,7 @@ from lxml import etree  # type: ignore[import-untyped]
 from ingest.metadata import common
 from ingest.parsing.blocks import TextBuilder, one_line, pick_title, row_line
 from ingest.parsing.decoding import decode
+from ingest.parsing.grid import Grid, span
 from ingest.types import ElementKind, Parsed
 from search.types import MetadataValue
 
@@ -37,6 +38,7 @@ _STATED = {
     "author": ("author", "dc.creator", "dcterms.creator", "article:author", "citation_author"),
     "created": ("date", "dc.date", "dcterms.created", "article:published_time", "pubdate"),
     "keywords": ("keywords", "dc.subject"),
+    "subject": ("description", "dc.description", "dcterms.abstract", "og:description"),
 }
 
 
@@ -77,10 +79,12 @@ def add_html(text: str, builder: TextBuilder) -> str:
 def table_rows(markup: str) -> list[list[str]]:
     """The cells of an HTML table, row by row."""
     root = etree.fromstring(markup.encode("utf-8"), etree.HTMLParser(encoding="utf-8", huge_tree=True))
-    return [
-        ["".join(cell.itertext()) for cell in row.iterchildren("td", "th")]
-        for row in ([] if root is None else root.iter("tr"))
-    ]
+    grid = Grid()
+    for row in [] if root is None else root.iter("tr"):
+        grid.begin_row()
+        for cell in row.iterchildren("td", "th"):
+            grid.add("".join(cell.itertext()), span(cell.get("colspan")), span(cell.get("rowspan")))
+    return grid.take()
 
 
 def declared_encoding(head: bytes) -> str:
@@ -97,7 +101,8 @@ def _hidden(attributes: Mapping[str, str]) -> bool:
 class _Table:
     """A table being read; `layout` once its cells turn out to hold headings, code or other tables."""
 
-    rows: list[list[str]] = field(default_factory=list)
+    grid: Grid = field(default_factory=Grid)
+    span: tuple[int, int] = (1, 1)
     headings: int = 0
     in_cell: bool = False
     layout: bool = False
@@ -136,7 +141,7 @@ class _Walker:
         elif tag in _HEADINGS or tag in ("pre", "table"):
             self._open_structure(tag)
         elif self._cells():
-            self._start_in_table(tag)
+            self._start_in_table(tag, attributes)
         elif tag in _LISTS or tag in _ITEMS:
             self._start_list(tag)
         elif tag in _BLOCKS:
@@ -243,15 +248,16 @@ class _Walker:
             self._list_lines.clear()
             self._builder.add(ElementKind.LIST, lines)
 
-    def _start_in_table(self, tag: str) -> None:
+    def _start_in_table(self, tag: str, attributes: Mapping[str, str]) -> None:
         table = self._tables[-1]
         if tag == "tr":
             self._end_cell(table)
-            table.rows.append([])
+            table.grid.begin_row()
         elif tag in ("td", "th"):
             self._end_cell(table)
             table.in_cell = True
-            table.headings += tag == "th" and len(table.rows) <= 1
+            table.span = span(attributes.get("colspan")), span(attributes.get("rowspan"))
+            table.headings += tag == "th" and table.grid.in_first
         elif tag in _BLOCKS or tag in _LISTS or tag in _ITEMS:
             self._inline.append(" ")
 
@@ -267,9 +273,7 @@ class _Walker:
     def _end_cell(self, table: _Table) -> None:
         text = self._take()
         if table.in_cell:
-            if not table.rows:
-                table.rows.append([])
-            table.rows[-1].append(text)
+            table.grid.add(text, *table.span)
         else:
             self._emit(ElementKind.PARAGRAPH, text)
         table.in_cell = False
@@ -284,9 +288,9 @@ class _Walker:
 
     def _write_rows(self, table: _Table) -> None:
         self._end_list()
-        headed = bool(table.rows) and len(table.rows) > 1 and 0 < len(table.rows[0]) == table.headings
-        self._builder.add_table(table.rows, header=row_line(table.rows[0]) if headed else "")
-        table.rows.clear()
+        first, rows = table.grid.first, table.grid.take()
+        headed = len(rows) > 1 and 0 < first == table.headings
+        self._builder.add_table(rows, header=row_line(rows[0]) if headed else "")
 
     def _to_layout(self) -> None:
         """A cell holds structure: what was read so far stays a table, from here on cells are blocks."""

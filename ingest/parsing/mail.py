@@ -8,6 +8,7 @@ from email.message import EmailMessage, MIMEPart
 from email.parser import BytesParser
 from email.utils import parsedate_to_datetime
 
+from ingest.metadata import common, fault_of
 from ingest.parsing.blocks import TextBuilder, one_line, pick_title
 from ingest.parsing.decoding import decode
 from ingest.parsing.html import add_html
@@ -57,11 +58,22 @@ def _metadata(message: MIMEPart) -> dict[str, MetadataValue]:
     for field in ("From", "To"):
         if value := _header(message, field):
             values[field.lower()] = value
+    sent = None
     try:
-        values["date"] = parsedate_to_datetime(_header(message, "Date")).isoformat()
+        sent = parsedate_to_datetime(_header(message, "Date"))
+        values["date"] = sent.isoformat()
     except (ValueError, TypeError, IndexError, OverflowError):
         values.pop("date", None)
-    return values
+    if name := _header(message, "Message-ID").strip("<> "):
+        values["message_id"] = name
+    told = common(
+        author=_header(message, "From"),
+        created=sent,
+        keywords=_header(message, "Keywords"),
+        subject=_header(message, "Subject"),
+        language=_header(message, "Content-Language"),
+    )
+    return {key: value for key, value in {**values, **told}.items() if not fault_of(key, value)}
 
 
 def _add_bodies(message: MIMEPart, builder: TextBuilder, notes: list[str]) -> Iterator[MIMEPart]:

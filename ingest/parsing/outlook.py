@@ -76,7 +76,7 @@ def _metadata(message: Any, shown: dict[str, str]) -> dict[str, MetadataValue]:
     values: dict[str, MetadataValue] = {key.lower(): shown[key] for key in ("From", "To") if shown[key]}
     if shown["Date"]:
         values["date"] = shown["Date"]
-    return {**common(author=shown["From"], created=message.sent_date), **values}
+    return {**common(author=shown["From"], created=message.sent_date, subject=message.subject), **values}
 
 
 def _add_body(message: Any, builder: TextBuilder, notes: list[str]) -> None:

@@ -55,13 +55,9 @@ def in_reading_order(lines: Sequence[Line], edge: frozenset[int] = frozenset()) 
     return [parts[index][1] for index in order]
 
 
-def _boxes(line: Line) -> Sequence[Line | Piece]:
-    return line.pieces or (line,)
-
-
 def _gutter(lines: Sequence[Line]) -> float | None:
     """The left edge of a right column: where several lines begin in the middle of the page, else None."""
-    boxes = [box for line in lines for box in _boxes(line)]
+    boxes = [box for line in lines for box in line.parts()]
     if len(boxes) < 2 * _FEWEST:
         return None
     first, last = min(box.left for box in boxes), max(box.right for box in boxes)

@@ -65,6 +65,10 @@ class Line(NamedTuple):
     bold: bool = False
     fixed: bool = False
 
+    def parts(self) -> tuple[Piece, ...]:
+        """Its pieces, or itself as the only one."""
+        return self.pieces or (Piece(self.text, self.left, self.right, self.top, self.bottom),)
+
     def of(self, pieces: Sequence[Piece]) -> Line:
         """The line that only these of its pieces make."""
         text = " ".join(piece.text for piece in pieces)
@@ -128,7 +132,7 @@ class _Reader:
             if raw[start:].strip():
                 found += self._lines(offset, raw, (start, len(raw)), broken=False)
             offset += _units(raw) + 1
-        return found
+        return _rows(found)
 
     def _lines(self, offset: int, raw: str, span: tuple[int, int], *, broken: bool) -> list[Line]:
         """What stands in `raw[span]`, which holds more than white space: one line, as a rule."""
@@ -252,6 +256,33 @@ class _Reader:
         flags = ctypes.c_int()
         pdfium.FPDFText_GetFontInfo(self._page, begin, buffer, 128, byref(flags))
         return buffer.raw.split(b"\0")[0].decode("latin-1"), flags.value
+
+
+def _rows(lines: Sequence[Line]) -> list[Line]:
+    """The lines, those that stand on one height with a wide gap between them as pieces of one."""
+    rows: list[Line] = []
+    for line in lines:
+        if not rows or not _beside(rows[-1], line):
+            rows.append(line)
+            continue
+        before = rows[-1]
+        rows[-1] = before._replace(
+            text=f"{before.text} {line.text}",
+            right=line.right,
+            pieces=before.parts() + line.parts(),
+            broken=line.broken,
+            fixed=before.fixed or line.fixed,
+        )
+    return rows
+
+
+def _beside(before: Line, line: Line) -> bool:
+    return (
+        not before.broken
+        and abs(before.bottom - line.bottom) < 0.15 * before.size
+        and abs(before.size - line.size) < 0.25 * before.size
+        and line.left - before.right > PIECE_GAP * before.size
+    )
 
 
 def _units(text: str) -> int:

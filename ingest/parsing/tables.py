@@ -13,14 +13,18 @@ from xml.etree import ElementTree
 
 from python_calamine import CalamineError, CalamineWorkbook
 
+from ingest.metadata import common
 from ingest.parsing.archives import open_archive
-from ingest.parsing.blocks import TextBuilder, pick_title
+from ingest.parsing.blocks import TextBuilder, header_of, pick_title
 from ingest.parsing.decoding import decode
 from ingest.parsing.text import paragraphs
 from ingest.types import ElementKind, Parsed, ParseError
+from search.types import MetadataValue
 
 _DELIMITERS = ",;\t|"
 _FIELD_LIMIT = 131_072
+_TOOLS = frozenset(("openpyxl", "xlsxwriter", "Unknown Creator"))  # not the author of anything
+_PROPERTIES, _PROPERTIES_LIMIT = "docProps/core.xml", 1_000_000  # bytes
 _CELL_LIMIT = 10_000_000
 _XML_LIMIT = 400 * 1024**2  # read as a stream, not as a tree
 _CELL = re.compile(rb'<(?:\w+:)?c [^>]{0,200}?\br="([A-Z]{1,3})(\d{1,7})"')
@@ -64,13 +68,52 @@ def read_xlsx(data: bytes, name: str) -> Parsed:
     with open_archive(data, "an Excel workbook", _XML_LIMIT) as archive:
         far = _spreads_too_far(archive)
         sheets = list(_sparse_sheets(archive)) if far else _calamine_sheets(data)
+        stated, metadata = _about(archive)
     builder = TextBuilder()
     for sheet, rows in sheets:
         if any(cell for row in rows for cell in row):
             builder.add(ElementKind.TITLE, sheet, depth=1)
-            builder.add_table(rows)
+            for table in _tables(rows):
+                builder.add_table(table)
     notes = ("cells lie very far apart: dates are shown as serial numbers",) if far else ()
-    return builder.finish(pick_title(name), "xlsx", notes=notes)
+    return builder.finish(pick_title(name, stated), "xlsx", metadata=metadata, notes=notes)
+
+
+def _tables(rows: Sequence[Sequence[str]]) -> Iterator[Sequence[Sequence[str]]]:
+    """A sheet's tables: one begins behind an empty row, with a header over other columns than before."""
+    start = 0
+    columns = _columns(rows[0]) if rows else ()
+    for index in range(1, len(rows)):
+        if any(rows[index]) and not any(rows[index - 1]):
+            end = next((row for row in range(index, len(rows)) if not any(rows[row])), len(rows))
+            here = _columns(rows[index])
+            if len(here) > 1 and here != columns and header_of(rows[index:end]):
+                yield rows[start:index]
+                start, columns = index, here
+    yield rows[start:]
+
+
+def _columns(row: Sequence[str]) -> tuple[int, ...]:
+    return tuple(column for column, cell in enumerate(row) if cell.strip())
+
+
+def _about(archive: zipfile.ZipFile) -> tuple[str, dict[str, MetadataValue]]:
+    """The title and metadata in a workbook's properties; nothing where they are missing or damaged."""
+    try:
+        if archive.getinfo(_PROPERTIES).file_size > _PROPERTIES_LIMIT:
+            return "", {}
+        root = ElementTree.fromstring(archive.read(_PROPERTIES))
+    except (KeyError, ElementTree.ParseError, UnicodeError):
+        return "", {}
+    told = {element.tag.rpartition("}")[2]: element.text or "" for element in root}
+    author = told.get("creator", "")
+    return told.get("title", ""), common(
+        author="" if author in _TOOLS else author,
+        created=told.get("created"),
+        keywords=told.get("keywords"),
+        subject=told.get("subject"),
+        language=told.get("language"),
+    )
 
 
 def _calamine_sheets(data: bytes) -> list[tuple[str, list[list[str]]]]:
