@@ -368,7 +368,7 @@ def test_an_index_made_with_another_model_is_refused_with_both_names(
     run: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("ingest", folder)
-    monkeypatch.setattr(Service, "fingerprint", lambda self, embedder: {"model": "phrases"})
+    monkeypatch.setattr("api.opened.fingerprint", lambda embedder, analyzer: {"model": "phrases"})
     answer = run("search", "ferry", code=3)
     assert answer["error"]["code"] == "model_mismatch"
     assert "'words'" in answer["error"]["message"]
