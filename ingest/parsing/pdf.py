@@ -27,6 +27,8 @@ from search.types import MetadataValue
 _PARAGRAPH_GAP = 0.6
 _SHOWN_HEADS = 3
 _NO_TITLE = frozenset(("untitled", "unspecified", "title", "document", "none", "anonymous", "no title"))
+# What programs write where their users wrote nothing.
+_NOTHING_SAID = frozenset(("unspecified", "anonymous", "none", "unknown"))
 _SOURCE_SUFFIXES = (".doc", ".docx", ".indd", ".tex", ".dvi", ".qxd", ".ppt", ".pptx", ".xls", ".rtf", ".odt")
 _DATE = re.compile(r"D?:?(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)(\d\d)?(?:(Z)|([-+])(\d\d)'?(\d\d)?)?)?")
 
@@ -168,12 +170,16 @@ def _language(document: pypdfium2.PdfDocument) -> str:
 
 def _metadata(told: dict[str, str], language: str) -> dict[str, MetadataValue]:
     return common(
-        author=told.get("Author"),
+        author=_said(told.get("Author", "")),
         created=_moment(told.get("CreationDate", "")),
         keywords=told.get("Keywords"),
-        subject=told.get("Subject"),
+        subject=_said(told.get("Subject", "")),
         language=language,
     )
+
+
+def _said(text: str) -> str:
+    return "" if text.strip("() ").lower() in _NOTHING_SAID else text
 
 
 def _moment(text: str) -> str:
