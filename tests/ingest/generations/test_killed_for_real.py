@@ -74,7 +74,7 @@ def victim(data: Path, limit: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, str(VICTIM), str(data), str(limit)])
 
 
-@pytest.mark.parametrize("limits", [(14, 32), pytest.param(None, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("limits", [(6, 14), pytest.param(None, marks=pytest.mark.soak)])
 def test_a_killed_process_leaves_a_whole_index_and_the_next_one_goes_on(
     make_world, real, limits: tuple[int, ...] | None
 ) -> None:
