@@ -179,6 +179,32 @@ class ModelDescription:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class RerankerDescription:
+    """Everything that must be known about a cross-encoder to use it rightly.
+
+    Attributes:
+        name: the hub name, also what the user types.
+        revision: the hub's commit that is meant.
+        max_tokens: tokens of a pair at most: question, passage and special tokens.
+        folder: where the files lie; None: looked for by name.
+
+    Raises:
+        InputError: a value that no cross-encoder can have.
+    """
+
+    name: str
+    revision: str
+    max_tokens: int
+    licence: str
+    languages: str
+    folder: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise InputError(f"max_tokens {self.max_tokens} of {self.name} must be at least 1")
+
+
 class Embedder(Protocol):
     """One loaded model. Safe to call from many threads; one owner thread runs the model."""
 
@@ -217,6 +243,37 @@ class Embedder(Protocol):
 
     def embed_texts(self, texts: Sequence[str], task: Task) -> Floats:
         """Embed each text by itself: (len(texts), dimension) float32 unit rows."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is running, refuse what comes after."""
+        ...
+
+
+class Reranker(Protocol):
+    """One loaded cross-encoder. Safe to call from many threads; one owner thread runs the model."""
+
+    @property
+    def description(self) -> RerankerDescription:
+        """The model in use."""
+        ...
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """What decides its scores: model, revision, weights."""
+        ...
+
+    def score(self, query: str, passages: Sequence[str], stop: Callable[[], bool] = ...) -> Floats:
+        """How well each passage answers: (len(passages),) float32 from 0 to 1, higher is better.
+
+        Nothing is cut off: a passage longer than the model can take counts as its best window.
+        `stop` is asked now and then; once it says True the work leaves the queue and StoppedError is raised.
+
+        Raises:
+            InputError: the query holds no token, or leaves no room for a passage.
+            StoppedError: `stop` said True.
+            EmbedderError: the reranker is closed, or the model gave values that are not finite.
+        """
         ...
 
     def close(self) -> None:
