@@ -8,13 +8,14 @@ import threading
 import unicodedata
 from collections import Counter
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from qdrant_edge import Bm25, Bm25Config, DisabledStemmer, StopwordsSet, TokenizerType
 from snowballstemmer import algorithms
 
 from embedder.types import SparseVector
+from search.folding import folded, normal, origins
 
 VERSION = 1
 """Raised whenever the same text would become other tokens: an index made before must not be mixed with it."""
@@ -27,9 +28,7 @@ full piece of 256 MiniLM tokens of English prose holds 170 to 210 words, stop wo
 that ends at a sentence or paragraph is about 85 % full.
 """
 
-_ASCII_WORD = re.compile(r"[a-z0-9]+")
-# Soft hyphen, word joiner, byte order mark and the two zero-width joiners stand inside words.
-_INVISIBLE = dict.fromkeys((0x00AD, 0x200C, 0x200D, 0x2060, 0xFEFF))
+_ASCII_WORD = re.compile(r"[a-zA-Z0-9]+")
 _ENGLISH = """
 a about above after again against all am an and any are aren as at be because been before being below
 between both but by can cannot could couldn d did didn do does doesn doing don down during each few for
@@ -47,27 +46,33 @@ class _Stemmer(Protocol):
     def stemWord(self, word: str) -> str: ...  # noqa: N802  (the library's name)
 
 
-def _folded(text: str) -> str:
-    """NFKC, casefold and NFKC again, which is what Unicode calls compatibility caseless matching."""
-    if text.isascii():
-        return text.lower()
-    folded = unicodedata.normalize("NFKC", text.translate(_INVISIBLE)).casefold()
-    return unicodedata.normalize("NFKC", folded)
-
-
 @lru_cache(maxsize=1024)
 def _word_pattern(marks: str) -> re.Pattern[str]:
     r"""Letters, digits and these marks; `\w` alone would cut Indic and other scripts at their vowel signs."""
     return re.compile(rf"(?:[^\W_]|[{re.escape(marks)}])+" if marks else r"[^\W_]+")
 
 
+def _pattern(text: str) -> re.Pattern[str]:
+    """What a word is in this text, which is in normal form."""
+    if text.isascii():
+        return _ASCII_WORD
+    marks = sorted(character for character in set(text) if unicodedata.category(character)[0] == "M")
+    return _word_pattern("".join(marks))
+
+
 def words(text: str) -> list[str]:
     """The words of a text, folded, in order: runs of letters, digits and marks in any script."""
-    folded = _folded(text)
-    if folded.isascii():
-        return _ASCII_WORD.findall(folded)
-    marks = sorted(character for character in set(folded) if unicodedata.category(character)[0] == "M")
-    return _word_pattern("".join(marks)).findall(folded)
+    text = normal(text)
+    found: list[str] = _pattern(text).findall(text)
+    return [folded(word) for word in found]
+
+
+class Term(NamedTuple):
+    """A term and where it stands: str indices into the text it was found in, end exclusive."""
+
+    term: str
+    start: int
+    end: int
 
 
 class Analyzer:
@@ -136,6 +141,39 @@ class Analyzer:
         found = words(text)
         telling = [word for word in found if word not in self._stop_words]
         return [self._stem(word) for word in telling or found]
+
+    def terms(self, text: str, language: str = "") -> list[Term]:
+        """Every term of a passage and where it stands, by place; two may stand at one place.
+
+        Args:
+            text: a passage's.
+            language: of the chunk, by which its words were analysed.
+        """
+        plain = normal(text)
+        places = origins(text)
+        return [
+            Term(self._stem(folded(found[0])), places[found.start()], places[found.end()])
+            for found in _pattern(plain).finditer(plain)
+        ]
+
+    def matches(self, query: str, text: str, language: str = "") -> list[tuple[int, int]]:
+        """Where a passage holds a term of the query: (start, end) str indices, ascending, none overlapping.
+
+        Args:
+            query: as asked.
+            text: a passage's.
+            language: of the chunk, by which its words were analysed.
+        """
+        asked = set(self.query_tokens(query))
+        spans: list[tuple[int, int]] = []
+        for term, start, end in self.terms(text, language):
+            if term not in asked:
+                continue
+            if spans and start < spans[-1][1]:
+                spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+            else:
+                spans.append((start, end))
+        return spans
 
     def passage_vector(self, text: str, context: str = "") -> SparseVector:
         """BM25 weights of a passage; its context (title, headings) counts as part of the text."""

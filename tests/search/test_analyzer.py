@@ -181,3 +181,23 @@ def test_rankings_agree_with_rank_bm25s_own_idf_where_terms_are_rare():
         ranking = _ranking(term, analyzer, texts)
         assert ranking
         assert [expected[number] for number in ranking] == sorted(expected[expected > 0], reverse=True)
+
+
+def test_terms_know_where_they_stand():
+    text = "Die Stra\u00adße, ﬁne NAI\u0308VE rings"
+    found = Analyzer().terms(text)
+    assert [text[start:end] for _, start, end in found] == [
+        "Die",
+        "Stra\u00adße",
+        "ﬁne",
+        "NAI\u0308VE",
+        "rings",
+    ]
+    assert [term for term, _, _ in found] == Analyzer().tokens(text)
+
+
+def test_matches_are_the_places_of_the_querys_terms():
+    text = TEXTS[3]
+    found = Analyzer().matches("What is the age of trees?", text)
+    assert [text[start:end] for start, end in found] == ["age", "tree"]
+    assert Analyzer().matches("whale", text) == []
