@@ -19,11 +19,15 @@ from evaluation.statistics import (
     CONFIDENCE,
     SAMPLES,
     Interval,
+    differences,
     holm,
     paired_bootstrap,
-    randomisation_test,
+    randomisation_tests,
 )
 from search.fusion import DEFAULT_K, Fusion
+
+SWAPS_EACH = 100
+"""Random swaps for each comparison at least: Holm's correction of the least p must be able to reach .01."""
 
 Score = Callable[[Configuration], Mapping[str, float]]
 Progress = Callable[[int, int], None]
@@ -239,7 +243,10 @@ def compare(
         paired_bootstrap(scores[one], base, samples=samples, confidence=confidence, seed=seed)
         for one in others
     ]
-    p_values = [randomisation_test(scores[one], base, samples=samples, seed=seed) for one in others]
+    swaps = max(samples, SWAPS_EACH * len(others))
+    p_values = randomisation_tests(
+        [differences(scores[one], base) for one in others], samples=swaps, seed=seed
+    )
     comparisons = {
         one: Comparison(interval, p, adjusted)
         for one, interval, p, adjusted in zip(others, intervals, p_values, holm(p_values), strict=True)

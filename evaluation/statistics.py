@@ -122,16 +122,32 @@ def randomisation_test(
     Raises:
         StatisticsError: see `differences`; also `samples` below 100.
     """
-    found = differences(a, b)
+    (p,) = randomisation_tests([differences(a, b)], samples=samples, seed=seed)
+    return p
+
+
+def randomisation_tests(compared: Sequence[Values], *, samples: int = SAMPLES, seed: int) -> list[float]:
+    """`randomisation_test` for many at once, each (queries,) float64 of `differences`, on the same swaps.
+
+    Raises:
+        StatisticsError: as `randomisation_test`; also when they are not of the same queries.
+    """
+    if not compared:
+        return []
+    for one in compared:
+        _check(one)
+    if len({len(one) for one in compared}) > 1:
+        raise StatisticsError("differences are of other queries; score all on the same ones")
     _check_samples(samples)
+    found = np.stack(compared, axis=1)
     random = np.random.default_rng(seed)
     # Sums that are equal on paper differ in the last bits; they count as reached.
-    reached = abs(found.sum()) - 1e-9 * float(np.abs(found).sum())
-    extreme = 0
-    for rows in _blocks(samples, len(found)):
+    reached = np.abs(found.sum(axis=0)) - 1e-9 * np.abs(found).sum(axis=0)
+    extreme = np.zeros(len(compared), dtype=np.int64)
+    for rows in _blocks(samples, max(found.shape)):
         signs = random.integers(0, 2, (rows, len(found)), dtype=np.int8).astype(np.float64) * 2 - 1
-        extreme += int(np.count_nonzero(np.abs(signs @ found) >= reached))
-    return (extreme + 1) / (samples + 1)
+        extreme += np.count_nonzero(np.abs(signs @ found) >= reached, axis=0)
+    return [(int(count) + 1) / (samples + 1) for count in extreme]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

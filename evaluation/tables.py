@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evaluation.configuration import Configuration
 from evaluation.run import Row, Run
 from search.fusion import DEFAULT_K
@@ -60,11 +62,17 @@ def file_name(row: Row) -> str:
 
 
 def write_trec(path: Path, run: Run, tag: str) -> None:
-    """A TREC run: `query Q0 id rank score tag`, ranks from one. White space in ids becomes `%20`."""
+    """A TREC run: `query Q0 id rank score tag`, ranks from one. White space in ids becomes `%20`.
+
+    trec_eval sorts by score in float32 and equal ones by id, whatever the rank says; so that it scores the
+    order that stands here, a score that equals the one before it is written a float32 step lower.
+    """
     with path.open("w", encoding="utf-8") as file:
         for query, found in run.items():
+            above = np.float32(np.inf)
             for rank, one in enumerate(found, 1):
-                file.write(f"{_word(query)} Q0 {_word(one.id)} {rank} {one.score:.9g} {_word(tag)}\n")
+                above = min(np.float32(one.score), np.nextafter(above, np.float32(-np.inf)))
+                file.write(f"{_word(query)} Q0 {_word(one.id)} {rank} {above:.9g} {_word(tag)}\n")
 
 
 def _word(text: str) -> str:

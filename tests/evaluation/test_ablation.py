@@ -129,6 +129,15 @@ def test_many_looks_at_noise_find_something_in_no_more_than_one_ablation_of_twen
     assert false / 100 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 100)
 
 
+def test_a_clear_gain_is_found_among_however_many_comparisons() -> None:
+    base = noisy(0.5, 0, 40)
+    grid = {Configuration(k=k + 1): dict(base) for k in range(150)}
+    grid[Configuration(k=151)] = {query: score + 0.3 for query, score in base.items()}
+    clear = compare(grid, Configuration(k=1), samples=100)[-1].comparison
+    assert clear is not None
+    assert clear.adjusted == pytest.approx(150 / 15_001)  # a hundred swaps would leave it at 1
+
+
 def test_configurations_scored_on_other_queries_are_refused() -> None:
     with pytest.raises(StatisticsError, match=r"1 queries are scored on one side only, e\.g\. 'q3'"):
         compare({BM25: noisy(0.4, 1, 4), DENSE: noisy(0.4, 1, 3)}, BM25)

@@ -19,6 +19,7 @@ from evaluation.statistics import (
     holm,
     paired_bootstrap,
     randomisation_test,
+    randomisation_tests,
 )
 
 
@@ -99,6 +100,17 @@ def test_no_difference_at_all_has_p_one_and_a_clear_one_the_least_p() -> None:
     assert randomisation_test(same, same, samples=100, seed=0) == 1.0
     better, worse = scored([0.9] * 60), scored([0.1] * 60)
     assert randomisation_test(better, worse, samples=999, seed=0) == 1 / 1000
+
+
+def test_many_tests_at_once_are_each_as_by_itself() -> None:
+    random = np.random.default_rng(4)
+    base = scored(random.random(50))
+    others = [scored(random.random(50) + shift) for shift in (0.0, 0.05, 0.3)]
+    found = randomisation_tests([differences(one, base) for one in others], samples=500, seed=6)
+    assert found == [randomisation_test(one, base, samples=500, seed=6) for one in others]
+    assert randomisation_tests([], seed=6) == []
+    with pytest.raises(StatisticsError, match="of other queries"):
+        randomisation_tests([np.zeros(3), np.zeros(4)], seed=6)
 
 
 def test_the_same_seed_gives_the_same_answer_and_blocks_do_not_change_what_is_counted(

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import csv
 
-from evaluation import tables
+import pytest
+import pytrec_eval
+
+from evaluation import metrics, tables
 from evaluation.configuration import Configuration
 from evaluation.run import Row
 from search.types import Candidate
@@ -51,6 +54,20 @@ def test_a_trec_run_has_six_columns_whatever_the_ids(tmp_path):
     tables.write_trec(tmp_path / "run.trec", found, "a tag")
     assert (tmp_path / "run.trec").read_text(encoding="utf-8") == (
         "q%201 Q0 my%20file.pdf 1 0.5 a%20tag\nq%201 Q0 b 2 0.25 a%20tag\n"
+    )
+
+
+def test_trec_eval_scores_a_run_file_in_the_order_of_the_list_where_scores_are_equal(tmp_path):
+    # trec_eval alone would turn equal scores round, the last id first.
+    order = [f"d{place:02}" for place in range(20)]
+    scores = [1 / 61, *[1 / 62] * 6, 1 / 62 - 1e-10, *[1 / 63] * 12]
+    run = {"q": [Candidate(one, score) for one, score in zip(order, scores, strict=True)]}
+    tables.write_trec(tmp_path / "run.trec", run, "tag")
+    qrels = {"q": {"d01": 2, "d08": 1, "d19": 1}}
+    with (tmp_path / "run.trec").open(encoding="utf-8") as file:
+        told = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut_10"}).evaluate(pytrec_eval.parse_run(file))
+    assert told["q"]["ndcg_cut_10"] == pytest.approx(
+        metrics.score(qrels, {"q": order})["ndcg@10"]["q"], abs=1e-9
     )
 
 
