@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -113,17 +112,14 @@ def _grid(
 
 def _ablated(bench: Workbench, grid: Grid, mode: str, metric: str, cache: Path) -> dict[str, Any]:
     from evaluation.ablation import ablate as held_against
-    from evaluation.metrics import METRICS
 
-    if metric not in METRICS:
-        message = f"--metric {metric!r} is not known; one of: {', '.join(METRICS)}"
-        raise CommandError(WRONG_USE, "wrong_use", message)
+    score = bench.scorer(metric)
     order = [bench.complete(one) for one in grid.configurations()]
     baseline = bench.complete(_first(grid, mode))
     rows = held_against(
         order,
         baseline,
-        lambda configuration: bench.row(configuration).per_query[metric],
+        score,
         journal=_journal(bench, baseline, metric, cache),
         progress=scoring_progress(),
     )
@@ -145,17 +141,9 @@ def _first(grid: Grid, mode: str) -> Configuration:
 
 
 def _journal(bench: Workbench, baseline: Configuration, metric: str, cache: Path) -> Journal:
-    """Scores depend on questions, grades, analysis and the vectors themselves, whatever made those."""
     from evaluation.ablation import Journal
-    from search.analyzer import Analyzer
 
-    corpus = bench.corpus(baseline)
-    digest = hashlib.sha256(corpus.naive.tobytes())
-    digest.update(corpus.late.tobytes())
-    digest.update(corpus.queries.tobytes())
-    judged = bench.dataset.judged(bench.unit)
-    said = [bench.dataset.content_hash, dict(bench.dataset.queries), judged, bench.unit, metric]
-    subject = json.dumps([*said, Analyzer().fingerprint, digest.hexdigest()], sort_keys=True)
+    subject = json.dumps([bench.subject(baseline), metric])
     cache.mkdir(parents=True, exist_ok=True)
     return Journal(cache / "ablation.jsonl", subject)
 

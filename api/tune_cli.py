@@ -109,21 +109,18 @@ def _tuned(settings: Settings, path: Path | None, asked: Asked, *, dry_run: bool
     """Choose, prove, and promote; `path` is the collection's current generation."""
     from evaluation import defaults
     from evaluation.ablation import score_all
-    from evaluation.metrics import METRICS
     from evaluation.tune import TuneError, decide
 
-    if asked.metric not in METRICS:
-        message = f"--metric {asked.metric!r} is not known; one of: {', '.join(METRICS)}"
-        raise CommandError(WRONG_USE, "wrong_use", message)
     index = None if path is None else catalog.read_config(path)
     if index is not None and settings.model == "auto" and "model" in index.fingerprint:
         settings = settings.model_copy(update={"model": index.fingerprint["model"]})
     current = None if path is None else defaults.read(path.parent).now.current
     with bench_on(settings, asked.dataset, asked.split, asked.unit, asked.cache) as bench:
+        score = bench.scorer(asked.metric)
         size = None if index is None else index.dimensions[0]
         incumbent = _incumbent(bench, settings, size, None if current is None else current.configuration)
         configurations = _candidates(bench, incumbent, asked)
-        scores = score_all(configurations, _score_by(bench, asked.metric), progress=scoring_progress())
+        scores = score_all(configurations, score, progress=scoring_progress())
         name = bench.dataset.name
     try:
         decision = decide(scores, incumbent, folds=asked.numbers.folds)
@@ -185,10 +182,6 @@ def _candidates(bench: Workbench, incumbent: Configuration, asked: Asked) -> lis
 
 def _with(own: Any, others: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(one for one in (own, *others) if one is not None))
-
-
-def _score_by(bench: Workbench, metric: str) -> Callable[[Configuration], Mapping[str, float]]:
-    return lambda configuration: bench.row(configuration).per_query[metric]
 
 
 def _said(verdict: Verdict) -> dict[str, Any]:

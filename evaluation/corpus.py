@@ -160,7 +160,7 @@ def _key(dataset: Dataset, embedder: TwoEndedEmbedder, cutting: Cutting) -> str:
         "made": {name: value for name, value in embedder.recorded.items() if name != "context"},
         "cutting": [cutting.unit, cutting.chunk_tokens],
         "block": [BLOCK_CHARACTERS, BLOCK_DOCUMENTS],
-        "code": [_code_hash(name) for name in _CODE],
+        "code": [code_hash(name) for name in _CODE],
     }
     return f"{dataset.name[:40].replace('/', '_')}-{_hash(said)}"
 
@@ -169,11 +169,21 @@ def _hash(said: object) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _code_hash(module: str) -> str:
+def code_hash(module: str) -> str:
+    """sha256 of a module's source; of a package, of everything in it.
+
+    Raises:
+        ModuleNotFoundError: there is no such module, or no source of it.
+    """
     found = importlib.util.find_spec(module)
     if found is None or found.origin is None:
         raise ModuleNotFoundError(f"no source of {module}, which the cache is keyed by", name=module)
-    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
+    if found.submodule_search_locations is None:
+        return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for path in sorted(Path(found.origin).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _blocks(documents: Mapping[str, Document]) -> Iterator[list[str]]:
@@ -238,7 +248,7 @@ def _write(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
 
 def _embed_queries(dataset: Dataset, embedder: TwoEndedEmbedder, cache: Path) -> tuple[Floats, float]:
     texts = list(dataset.queries.values())
-    said = [texts, dict(embedder.fingerprint), dict(embedder.recorded), [_code_hash(one) for one in _CODE]]
+    said = [texts, dict(embedder.fingerprint), dict(embedder.recorded), [code_hash(one) for one in _CODE]]
     path = cache / f"queries-{_hash(said)}.npz"
     if not path.exists():
         timed = texts[:TIMED_QUERIES]

@@ -19,6 +19,7 @@ METRICS = {
     "recall@100": ir_measures.R @ 100,
     "mrr@10": ir_measures.RR @ 10,
 }
+SPAN_METRICS = ("span_recall@10", "span_mrr@10")
 SPAN_DEPTH = 10
 
 
@@ -67,16 +68,11 @@ def score_spans(
         recall[query] = fmean(any(_overlap(span, one) for one in first_ten) for span in spans)
         ranks = (rank for rank, one in enumerate(first_ten, 1) if any(_overlap(span, one) for span in spans))
         reciprocal[query] = 1 / next(ranks, float("inf"))
-    return {"span_recall@10": recall, "span_mrr@10": reciprocal}
+    return dict(zip(SPAN_METRICS, (recall, reciprocal), strict=True))
 
 
 def _overlap(one: GoldSpan, other: GoldSpan) -> bool:
     return one.document == other.document and one.start < other.end and other.start < one.end
-
-
-def best_first(keys: Sequence[str]) -> list[str]:
-    """A ranking of passages as one of what they belong to: each stands where its best passage stands."""
-    return list(dict.fromkeys(keys))
 
 
 def means(scores: PerQuery) -> dict[str, float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +13,11 @@ from embedder.types import ModelDescription
 from evaluation import metrics
 from evaluation.bm25 import Bm25Parameters
 from evaluation.configuration import Configuration
-from evaluation.corpus import Corpus, Cutting, Progress, TwoEndedEmbedder, build_corpus
+from evaluation.corpus import Corpus, Cutting, Progress, TwoEndedEmbedder, build_corpus, code_hash
 from evaluation.datasets import Dataset, GoldSpan
 from evaluation.legs import LegLists, Legs
 from evaluation.metrics import PerQuery
-from evaluation.reading import EvaluationError
+from evaluation.reading import DatasetError, EvaluationError
 from search.analyzer import Analyzer
 from search.fusion import fuse
 from search.searcher import LEG_DEPTH, MODES
@@ -24,6 +26,8 @@ from search.types import Candidate
 DEFAULT_CHUNK_TOKENS = 256
 DEFAULT_LANGUAGE = "english"
 _LISTS_KEPT = 24  # ranked lists of 200 for a thousand questions take some 30 MB
+
+_CODE = ("evaluation", "search")  # what ranks and scores; what cuts and embeds shows in its results
 
 Run = Mapping[str, Sequence[Candidate]]
 """By question: what was found with its score, best first."""
@@ -110,6 +114,7 @@ class Workbench:
         self.queries = tuple(query for query in dataset.queries if query in judged)
         """The questions that count, in the set's order."""
         self._judged = {query: judged[query] for query in self.queries}
+        self._own = {query for query in self.queries if unit == "document" and self._is_document(query)}
         self._embedder = embedder
         self._cache = cache
         self._progress = progress
@@ -129,6 +134,25 @@ class Workbench:
             found = build_corpus(self.dataset, self._embedder, cutting, self._cache, self._progress)
             self._corpora[cutting] = found
         return self._corpora[cutting]
+
+    def subject(self, configuration: Configuration) -> str:
+        """All that scores depend on besides the configuration: questions, grades, passages, vectors, code.
+
+        Passages and vectors are those of `configuration`; others are made by the same code and model.
+        """
+        corpus = self.corpus(configuration)
+        digest = hashlib.sha256()
+        for vectors in (corpus.naive, corpus.late, corpus.queries):
+            digest.update(vectors.tobytes())
+        for chunk in corpus.chunks:
+            digest.update(json.dumps([chunk.start, chunk.context]).encode("ascii"))
+        spans = {
+            query: [(one.document, one.start, one.end) for one in self.dataset.spans.get(query, ())]
+            for query in self.queries
+        }
+        asked = {query: self.dataset.queries[query] for query in self.queries}
+        said = [self.dataset.content_hash, asked, self._judged, spans, self.unit, digest.hexdigest()]
+        return json.dumps([*said, *map(code_hash, _CODE)], sort_keys=True)
 
     def legs(self, configuration: Configuration) -> Mapping[str, LegLists]:
         """The ranked list of each leg of the mode, a list for each of `queries`."""
@@ -154,7 +178,12 @@ class Workbench:
         return fused, latency + (time.perf_counter() - begun) * 1e3 / len(self.queries)
 
     def judged_run(self, configuration: Configuration, run: Run) -> Run:
-        """A run of chunks as one of what is judged: a document stands where its best chunk stands."""
+        """A run of chunks as one of what is judged: a document stands where its best chunk stands.
+
+        Where questions are documents of the corpus themselves (ArguAna, Quora), finding itself is no find:
+        as BEIR's own evaluation does, a document with the question's id and text is passed over. Unlike
+        there, one that has only its id by chance is not.
+        """
         corpus = self.corpus(configuration)
         names = dict(zip((chunk.id for chunk in corpus.chunks), corpus.judged, strict=True))
         best: dict[str, tuple[Candidate, ...]] = {}
@@ -162,8 +191,24 @@ class Workbench:
             first: dict[str, Candidate] = {}
             for one in found:
                 first.setdefault(names[one.id], Candidate(names[one.id], one.score))
+            if query in self._own:
+                first.pop(query, None)
             best[query] = tuple(first.values())
         return best
+
+    def scorer(self, metric: str) -> Callable[[Configuration], Mapping[str, float]]:
+        """What scores a configuration by one metric, by question.
+
+        Raises:
+            DatasetError: no such metric, or one of spans and the set has none.
+        """
+        spans = any(query in self.dataset.spans for query in self.queries)
+        known = [*metrics.METRICS, *(metrics.SPAN_METRICS if spans else ())]
+        if metric not in known:
+            raise DatasetError(
+                f"metric {metric!r} is not known of {self.dataset.name}; one of: {', '.join(known)}"
+            )
+        return lambda configuration: self.row(configuration).per_query[metric]
 
     def row(self, configuration: Configuration) -> Row:
         """Score a configuration."""
@@ -177,6 +222,14 @@ class Workbench:
             per_query |= metrics.score_spans(gold, self._places(configuration, run))
         scores = metrics.means(per_query)
         return Row(self.complete(configuration), self.unit, scores, per_query, len(run), latency)
+
+    def _is_document(self, query: str) -> bool:
+        """Whether the question is a document of the corpus, and not judged as an answer to itself."""
+        document = self.dataset.documents.get(query)
+        if document is None or query in self._judged[query]:
+            return False
+        text = document.text.removeprefix(document.title)
+        return text.strip() == self.dataset.queries[query].strip()
 
     def _places(self, configuration: Configuration, run: Run) -> dict[str, list[GoldSpan]]:
         corpus = self.corpus(configuration)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from api import ablate_cli
 from embedder.types import ModelDescription
 from evaluation.configuration import Configuration
+from evaluation.reading import DatasetError
 from evaluation.run import complete
 
 MODEL = ModelDescription("words", "1", "mean", 512, (16, 8), "none", "any", 0.5)
@@ -31,22 +32,25 @@ class Bench:
     def __init__(self, unit: str) -> None:
         self.unit = unit
         self.asked: list[Configuration] = []
-        self.vectors = np.ones((3, 16), dtype=np.float32)
-        self.dataset = SimpleNamespace(
-            name="planted", content_hash="1", queries={"q": "text"}, judged=lambda _unit: {"q": {"d": 1}}
-        )
+        self.depends_on = "vectors and grades"
+        self.dataset = SimpleNamespace(name="planted")
 
     def complete(self, configuration: Configuration) -> Configuration:
         return complete(configuration, MODEL, self.unit)
 
-    def corpus(self, _: Configuration) -> Any:
-        return SimpleNamespace(naive=self.vectors, late=self.vectors, queries=self.vectors)
+    def subject(self, _: Configuration) -> str:
+        return self.depends_on
 
-    def row(self, configuration: Configuration) -> Any:
+    def scorer(self, metric: str) -> Callable[[Configuration], dict[str, float]]:
+        if metric != "ndcg@10":
+            raise DatasetError(f"metric {metric!r} is not known of planted; one of: ndcg@10")
+        return self.score
+
+    def score(self, configuration: Configuration) -> dict[str, float]:
         self.asked.append(configuration)
         noise = np.random.default_rng(len(configuration.key)).normal(0, 0.02, 40)
         values = MEANS[configuration.mode] + noise
-        return SimpleNamespace(per_query={"ndcg@10": {f"q{n}": float(v) for n, v in enumerate(values)}})
+        return {f"q{n}": float(v) for n, v in enumerate(values)}
 
 
 @pytest.fixture
@@ -104,7 +108,7 @@ def test_what_is_scored_is_not_scored_again_until_something_it_depends_on_change
     ablate("--context", "1")
     assert [one.context for one in bench.asked[scored:]] == [1.0, 1.0, 1.0]
     scored = len(bench.asked)
-    bench.vectors = bench.vectors * 2
+    bench.depends_on = "other grades"
     assert ablate() == first
     assert len(bench.asked) == scored + 4
 
@@ -129,7 +133,7 @@ def test_people_are_told_in_a_table(bench: Bench, tmp_path: Path) -> None:
         (("--fusion", "sum"), "fusion method 'sum' is not known"),
         (("--shares", "1.5"), "fusion weight of 'bm25' is -0.5"),
         (("--fusion", ","), "--modes, --fusion and --shares need at least one value each"),
-        (("--metric", "map"), "--metric 'map' is not known; one of: ndcg@10"),
+        (("--metric", "map"), "metric 'map' is not known of planted; one of: ndcg@10"),
         (("--dimensions", "7"), "dimension 7 is not a size of words; one of: 16, 8"),
         (("--dimensions", "8.5"), "--dimensions 8.5 must be a whole number"),
         (("--unit", "passage", "--chunk-tokens", "64"), "--chunk-tokens has no meaning with --unit passage"),

@@ -19,6 +19,7 @@ from api.settings import Settings
 from embedder.types import ModelDescription
 from evaluation.configuration import Configuration
 from evaluation.defaults import Defaults, read
+from evaluation.reading import DatasetError
 from evaluation.run import complete
 from search.stores import catalog
 from search.types import IndexConfig
@@ -43,11 +44,16 @@ class Bench:
     def complete(self, configuration: Configuration) -> Configuration:
         return complete(configuration, MODEL, self.unit)
 
-    def row(self, configuration: Configuration) -> Any:
+    def scorer(self, metric: str) -> Callable[[Configuration], dict[str, float]]:
+        if metric != "ndcg@10":
+            raise DatasetError(f"metric {metric!r} is not known of planted; one of: ndcg@10")
+        return self.score
+
+    def score(self, configuration: Configuration) -> dict[str, float]:
         self.asked.append(configuration)
         noise = np.random.default_rng(len(self.asked)).normal(0, 0.02, 40)
         values = self._mean(configuration) + noise
-        return SimpleNamespace(per_query={"ndcg@10": {f"q{n}": float(v) for n, v in enumerate(values)}})
+        return {f"q{n}": float(v) for n, v in enumerate(values)}
 
 
 @pytest.fixture
@@ -204,7 +210,7 @@ def test_people_are_told_in_lines(plant: Any, data: Path) -> None:
         (("--rollback", "--dry-run"), 2, "give --rollback alone"),
         (("set", "--collection", "other"), 3, "no collection 'other'"),
         (("set", "--collection", "Not a name"), 2, "collection name 'Not a name' is not allowed"),
-        (("set", "--metric", "map"), 2, "--metric 'map' is not known; one of: ndcg@10"),
+        (("set", "--metric", "map"), 2, "metric 'map' is not known of planted; one of: ndcg@10"),
         (("set", "--fusion", "sum"), 2, "--fusion: fusion method 'sum' is not known"),
         (("set", "--context", "a"), 2, "--context 'a' must be numbers"),
         (("set", "--context", "2"), 2, "context is 2.0; it must be from 0 to 1"),

@@ -133,21 +133,34 @@ def spanned_set(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def plain_set(tmp_path: Path) -> Path:
-    """A set in the plain BEIR layout: documents with titles, no offsets."""
-    folder = tmp_path / "plain"
-    folder.mkdir()
-    write_lines(
-        folder / "corpus.jsonl",
-        [
-            {"_id": "a", "title": "Seals", "text": "They sleep on the rocks."},
-            {"_id": "b", "title": "Charging", "text": "Charging the ship takes an hour."},
-            {"_id": "c", "title": "", "text": "  "},
-        ],
-    )
-    write_lines(folder / "queries.jsonl", [{"_id": "1", "text": "seals"}])
-    write_tsv(folder / "qrels" / "dev.tsv", [("1", "a", 1)])
-    return folder
+def make_set(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a set in the plain BEIR layout, without offsets."""
+
+    def make(
+        name: str,
+        documents: Sequence[Mapping[str, str]],
+        queries: Mapping[str, str],
+        judged: Sequence[tuple[str, str, int]],
+    ) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        write_lines(folder / "corpus.jsonl", documents)
+        write_lines(folder / "queries.jsonl", [{"_id": key, "text": text} for key, text in queries.items()])
+        write_tsv(folder / "qrels" / "dev.tsv", judged)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def plain_set(make_set: Callable[..., Path]) -> Path:
+    """Documents with titles, one of them without text."""
+    documents = [
+        {"_id": "a", "title": "Seals", "text": "They sleep on the rocks."},
+        {"_id": "b", "title": "Charging", "text": "Charging the ship takes an hour."},
+        {"_id": "c", "title": "", "text": "  "},
+    ]
+    return make_set("plain", documents, {"1": "seals"}, [("1", "a", 1)])
 
 
 @pytest.fixture(scope="session")

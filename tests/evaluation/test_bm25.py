@@ -9,7 +9,7 @@ from evaluation.configuration import Configuration
 from evaluation.corpus import Corpus
 from evaluation.datasets import read_dataset
 from evaluation.legs import Legs
-from evaluation.metrics import best_first, means, score
+from evaluation.metrics import means, score
 from evaluation.run import Workbench
 from search.analyzer import Analyzer
 
@@ -49,7 +49,9 @@ def words_of(corpus: Corpus) -> list[list[str]]:
 
 
 def ndcg(bench: Workbench, corpus: Corpus, rows: dict[str, list[int]]) -> float:
-    rankings = {query: best_first([corpus.judged[row] for row in best]) for query, best in rows.items()}
+    rankings = {
+        query: list(dict.fromkeys(corpus.judged[row] for row in best)) for query, best in rows.items()
+    }
     return means(score(bench.dataset.judged(bench.unit), rankings))["ndcg@10"]
 
 

@@ -5,7 +5,7 @@ import pytest
 import pytrec_eval
 
 from evaluation.datasets import GoldSpan
-from evaluation.metrics import best_first, means, score, score_spans
+from evaluation.metrics import means, score, score_spans
 
 THEIRS = {"ndcg_cut_10": "ndcg@10", "recall_10": "recall@10", "recall_100": "recall@100"}
 
@@ -54,10 +54,6 @@ def test_a_query_that_found_nothing_counts_as_zero_everywhere():
 def test_the_order_given_is_the_order_scored_whatever_the_ids():
     for names in (["a", "b", "c"], ["c", "b", "a"]):
         assert score({"q": {names[1]: 1}}, {"q": names})["mrr@10"] == {"q": 0.5}
-
-
-def test_a_document_stands_where_its_best_passage_stands():
-    assert best_first(["a", "a", "b", "a", "c", "b"]) == ["a", "b", "c"]
 
 
 def test_a_passage_finds_a_span_when_they_share_a_character():

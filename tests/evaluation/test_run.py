@@ -86,6 +86,56 @@ def test_a_document_is_found_by_its_best_chunk(bench):
         )
 
 
+def test_a_question_that_is_a_document_does_not_count_as_finding_itself(make_set, tmp_path, embedder):
+    texts = {"a": "Boats pollute the sound.", "b": "Boats feed the islands.", "7": "Boats are late in fog."}
+    # `a` is its own question; `b` too, but judged to answer itself; 7 is the number of both by chance.
+    asked = {"a": texts["a"], "b": texts["b"], "7": "boats in fog"}
+    documents = [{"_id": key, "title": "On boats", "text": text} for key, text in texts.items()]
+    folder = make_set("arguments", documents, asked, [("a", "b", 1), ("b", "b", 1), ("7", "7", 1)])
+    bench = Workbench(read_dataset(folder), embedder, tmp_path / "cache")
+    for mode in ("bm25", "dense", "hybrid"):
+        tried = Configuration(mode)
+        found = bench.judged_run(tried, bench.run(tried)[0])
+        assert "a" not in {one.id for one in found["a"]}
+        assert found["b"][0].id == "b"
+        assert "7" in {one.id for one in found["7"]}
+    assert bench.row(Configuration("bm25")).scores["recall@10"] == 1.0
+
+
+def test_scores_are_by_a_metric_that_the_set_can_be_scored_by(bench, plain_set, embedder, tmp_path):
+    bm25 = Configuration("bm25")
+    for metric in (*METRICS, "span_recall@10", "span_mrr@10"):
+        assert bench.scorer(metric)(bm25) == bench.row(bm25).per_query[metric]
+    plain = Workbench(read_dataset(plain_set), embedder, tmp_path / "cache")
+    for metric in ("span_mrr@10", "map"):
+        with pytest.raises(DatasetError, match=rf"metric '{metric}' is not known of plain; one of: ndcg@10"):
+            plain.scorer(metric)
+
+
+def test_what_scores_depend_on_is_another_when_question_grade_passage_vector_or_code_is(
+    spanned_set, embedder, tmp_path, monkeypatch
+):
+    def subject(unit: str = "document") -> str:
+        bench = Workbench(read_dataset(spanned_set), embedder, tmp_path / "cache", unit)
+        return bench.subject(bench.complete(Configuration()))
+
+    seen = [subject(), subject("passage")]
+    assert seen[0] == subject()
+    for name, old, new in (
+        ("queries.jsonl", "How many cars?", "How many vans?"),
+        ("qrels/dev.tsv", "ferry\t2", "ferry\t1"),
+        ("spans.jsonl", '"start": 0', '"start": 1'),
+        ("corpus.jsonl", "Tickets are sold", "Tickets are bought"),
+    ):
+        text = (spanned_set / name).read_text(encoding="utf-8")
+        assert old in text
+        (spanned_set / name).write_text(text.replace(old, new), encoding="utf-8")
+        seen.append(subject())
+    monkeypatch.setattr("evaluation.run.code_hash", lambda module: f"another {module}")
+    seen.append(subject())
+    assert len(set(seen)) == len(seen)
+
+
 def test_with_all_weight_on_one_leg_a_fusion_ranks_as_that_leg(by_passage):
     alone, _ = by_passage.run(Configuration("dense", context=1))
     fused, _ = by_passage.run(
