@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from tokenizers import Encoding, Tokenizer
 UNENCODABLE = re.compile("[\0\ud800-\udfff]")
 LONGEST_PIECE = 200_000  # characters: an Encoding takes some hundred bytes a token
 CUT_SEARCH = 10_000  # characters to look back for a space; a script without spaces is cut where it stands
+KEPT_TOKENS = 500_000  # of the latest texts: about 10 MB, several batches of an ingest
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +33,24 @@ class Tokens:
     """A tokenised text, without special tokens.
 
     Attributes:
-        ids: (n,) int32.
-        offsets: (n, 2) int64, str indices into the text, end exclusive.
+        ids: (n,) int32, read-only.
+        offsets: (n, 2) int64, str indices into the text, end exclusive; read-only.
     """
 
     ids: NDArray[np.int32]
     offsets: Offsets
+
+    def __post_init__(self) -> None:
+        self.ids.flags.writeable = self.offsets.flags.writeable = False  # who asks again gets the same ones
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 class TextTokenizer:
-    """A model's own tokenizer. Safe to call from many threads: nothing in it changes after it is made.
+    """A model's own tokenizer. Safe to call from many threads.
+
+    An ingest asks for each text twice, once to cut it and once to embed it: the latest ones are remembered.
 
     Attributes:
         head: special tokens that stand before every input, int32.
@@ -60,6 +69,7 @@ class TextTokenizer:
         self._tokenizer = Tokenizer.from_str(content)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._latest = _Latest()
         self.head, self.tail = self._special_tokens()
 
     def encode(self, text: str) -> Tokens:
@@ -68,6 +78,15 @@ class TextTokenizer:
 
     def encode_all(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenise each text. NUL and lone surrogates count as U+FFFD; offsets are into the text as given."""
+        known = self._latest.of(texts)
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if new:
+            made = dict(zip(new, self._encode_all(new), strict=True))
+            self._latest.keep(made)
+            known |= made
+        return [known[text] for text in texts]
+
+    def _encode_all(self, texts: Sequence[str]) -> list[Tokens]:
         starts: list[int] = []
         pieces: list[str] = []
         counts: list[int] = []
@@ -115,6 +134,30 @@ class TextTokenizer:
         )
 
 
+class _Latest:
+    """The tokens of the latest texts, KEPT_TOKENS together at most. Safe to share by threads."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._kept: OrderedDict[str, Tokens] = OrderedDict()
+        self._tokens = 0
+
+    def of(self, texts: Sequence[str]) -> dict[str, Tokens]:
+        """Those of these texts that are remembered."""
+        with self._guard:
+            return {text: self._kept[text] for text in texts if text in self._kept}
+
+    def keep(self, made: Mapping[str, Tokens]) -> None:
+        """Remember these, unless one alone is too long; what was made first goes first."""
+        with self._guard:
+            for text, tokens in made.items():
+                if text not in self._kept and len(tokens) <= KEPT_TOKENS:
+                    self._kept[text] = tokens
+                    self._tokens += len(tokens)
+            while self._tokens > KEPT_TOKENS:
+                self._tokens -= len(self._kept.popitem(last=False)[1])
+
+
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
     """Cut a long text before a space, where a tokenizer begins a new word anyway."""
     start = 0
@@ -143,7 +186,8 @@ def _groups(pieces: Sequence[str]) -> Iterator[slice]:
 
 
 def _tokens(encoding: Encoding, start: int) -> Tokens:
-    offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+    ends = chain.from_iterable(encoding.offsets)
+    offsets = np.fromiter(ends, dtype=np.int64, count=2 * len(encoding)).reshape(-1, 2)
     return Tokens(np.array(encoding.ids, dtype=np.int32), offsets + start)
 
 

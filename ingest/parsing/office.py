@@ -47,7 +47,7 @@ def read_docx(data: bytes, name: str) -> Parsed:
         document = docx.Document(io.BytesIO(data))
     except (PackageNotFoundError, KeyError, ValueError, SyntaxError) as error:
         raise _corrupt("a Word document", error) from error
-    headings = set(_styled_headings(document.paragraphs))
+    headings = set(_styled_headings(document))
     builder = TextBuilder()
     _add_all(
         (
@@ -130,11 +130,15 @@ def _stated(title: str) -> str:
     return "" if one_line(title).lower() in _MADE_UP_TITLES else title
 
 
-def _styled_headings(paragraphs: Iterable[Any]) -> Iterator[str]:
+def _styled_headings(document: Any) -> Iterator[str]:
     """Texts of paragraphs whose style is a heading; unstructured guesses headings from looks besides."""
-    for paragraph in paragraphs:
-        style = paragraph.style.name if paragraph.style is not None else ""
-        if style and style.lower().startswith(("heading", "title")):
+    headings: dict[str | None, bool] = {}  # by style: python-docx walks all styles for each paragraph
+    for paragraph in document.paragraphs:
+        key = paragraph._p.style
+        if key not in headings:
+            style = paragraph.style.name if paragraph.style is not None else ""
+            headings[key] = (style or "").lower().startswith(("heading", "title"))
+        if headings[key]:
             yield one_line(paragraph.text)
 
 

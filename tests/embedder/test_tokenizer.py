@@ -111,3 +111,43 @@ def test_a_missing_or_broken_tokenizer_is_named(jina_copy):
     (jina_copy / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match=r"tokenizer\.json is missing"):
         TextTokenizer(jina_copy)
+
+
+class Counting:
+    """Passes on to a tokenizer and notes what it was given."""
+
+    def __init__(self, tokenizer):
+        self._tokenizer = tokenizer
+        self.given = []
+
+    def encode_batch(self, pieces, **options):
+        self.given += pieces
+        return self._tokenizer.encode_batch(pieces, **options)
+
+
+@pytest.fixture
+def counting(wordpiece, monkeypatch):
+    counting = Counting(wordpiece._tokenizer)
+    monkeypatch.setattr(wordpiece, "_tokenizer", counting)
+    monkeypatch.setattr(wordpiece, "_latest", module._Latest())
+    return counting
+
+
+def test_what_was_tokenised_a_moment_ago_is_not_tokenised_again(wordpiece, counting):
+    first = wordpiece.encode_all(["late chunks", "early chunks", "late chunks"])
+    again = wordpiece.encode_all(["early chunks", "new chunks"])
+    assert counting.given == ["late chunks", "early chunks", "new chunks"]
+    assert again[0] is first[1]
+    assert first[0] is first[2]
+    with pytest.raises(ValueError, match="read-only"):
+        again[0].offsets[0] = 9
+
+
+def test_what_is_remembered_stays_within_its_limit(wordpiece, counting, monkeypatch):
+    monkeypatch.setattr(module, "KEPT_TOKENS", 4)
+    for text in ("one two", "three four", "five six seven", "far more than the limit allows"):
+        wordpiece.encode(text)
+    assert list(wordpiece._latest._kept) == ["five six seven"]
+    assert wordpiece._latest._tokens == 3
+    assert len(wordpiece.encode("one two")) == 2
+    assert counting.given.count("one two") == 2
