@@ -80,3 +80,13 @@ def drops(floor: Floor, measured: Mapping[str, float]) -> list[str]:
                 f"{ALLOWED_DROP} is allowed"
             )
     return fallen
+
+
+def gains(floor: Floor, measured: Mapping[str, float]) -> list[str]:
+    """What rose by more than `ALLOWED_DROP`, in words: until it is kept, it can be lost unnoticed."""
+    return [
+        f"{METRIC} of {name} is {score:.4f}, {score - floor.scores[name]:.4f} above its floor; "
+        "`python scripts/quality.py --write` keeps it"
+        for name, score in measured.items()
+        if score > floor.scores[name] + ALLOWED_DROP
+    ]

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from embedder.engine import LocalEmbedder, load_embedder  # noqa: E402
 from embedder.models import MINILM  # noqa: E402
 from evaluation.datasets import read_dataset  # noqa: E402
-from evaluation.gate import CONFIGURATIONS, FLOORS, METRIC, Floor, drops, floors_json, read_floors  # noqa: E402
+from evaluation.gate import CONFIGURATIONS, FLOORS, METRIC, Floor, drops, floors_json, gains, read_floors  # noqa: E402
 from evaluation.run import Workbench  # noqa: E402
 
 
@@ -44,6 +44,8 @@ def main() -> int:
         for one, score in measured.items():
             print(f"{name} {floor.unit:<9} {one:<14} {METRIC} {score:.4f}  floor {floor.scores[one]:.4f}")
         fallen += [f"{name}: {what}" for what in drops(floor, measured)]
+        for what in gains(floor, measured):
+            print(f"{name}: {what}")
         floors[name] = replace(floor, scores=measured)
     embedder.close()
     if "--write" in sys.argv[1:]:

@@ -74,6 +74,11 @@ def test_the_samples_that_ship_are_read_through_the_parsers(samples):
         for span in spans
     }
     assert told == quotes
+    # Every document that answers a question says where: one found instead of another is a find, too.
+    answering = {
+        (query, key) for query, grades in found.qrels.items() for key, grade in grades.items() if grade == 2
+    }
+    assert answering == {(query, document) for query, document, _ in told}
 
 
 def test_only_queries_with_something_relevant_are_judged(spanned_set):

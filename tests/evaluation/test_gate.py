@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.gate import CONFIGURATIONS, FLOORS, Floor, drops, floors_json, read_floors
+from evaluation.gate import CONFIGURATIONS, FLOORS, Floor, drops, floors_json, gains, read_floors
 from evaluation.reading import EvaluationError
 
 FLOOR = Floor("some/set", "document", dict.fromkeys(CONFIGURATIONS, 0.8))
@@ -22,6 +22,13 @@ def test_a_drop_of_a_hundredth_is_allowed_and_more_is_named():
     measured = {**FLOOR.scores, "bm25": 0.7901, "dense": 0.78, "hybrid rrf": 0.9}
     assert drops(FLOOR, measured) == [
         "ndcg@10 of dense is 0.7800, 0.0200 below its floor 0.8000; 0.01 is allowed"
+    ]
+
+
+def test_a_gain_that_is_not_kept_yet_is_named():
+    measured = {**FLOOR.scores, "bm25": 0.8099, "dense": 0.83, "hybrid rrf": 0.1}
+    assert gains(FLOOR, measured) == [
+        "ndcg@10 of dense is 0.8300, 0.0300 above its floor; `python scripts/quality.py --write` keeps it"
     ]
 
 
