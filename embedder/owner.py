@@ -8,12 +8,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from types import TracebackType
 
+from embedder.memory import ran_out, release
 from embedder.packing import pack, padded_length
 from embedder.rows import Row
 from embedder.types import EmbedderError, Floats, StoppedError, Task
 
 # After so many turns for short requests in a row, a long one gets a batch, so that it never starves.
 PATIENCE = 8
+
+# Batches after which the budget that memory was too small for is tried again.
+RECOVERY = 64
 
 # How often a waiting caller's `stop` is asked.
 STOP_SECONDS = 0.2
@@ -96,12 +100,13 @@ class Owner:
     """One thread that owns a model; requests queue for it.
 
     Short requests go first, and those that wait for the same task run together; a long one gets its turns
-    batch by batch, so a query waits for one batch of an ingest, never for the whole of it.
+    batch by batch, so a query waits for one batch of an ingest, never for the whole of it. A batch that
+    memory has no room for is halved, and the next ones are smaller for a while.
     """
 
     def __init__(self, run_batch: RunBatch, budget: int) -> None:
         self._run_batch = run_batch
-        self._budget = budget
+        self._full_budget = self._budget = budget
         self._short: deque[Job] = deque()
         self._long: deque[Job] = deque()
         self._short_turns = 0
@@ -175,11 +180,41 @@ class Owner:
 
     def _run(self, turn: Sequence[Job]) -> None:
         waiting = [(job, row) for job in turn for row in job.next_batch()]
-        for batch in pack([len(row.ids) for _, row in waiting], self._budget):
-            values = self._run_batch(turn[0].task, [waiting[index][1] for index in batch])
+        batches = deque(pack([len(row.ids) for _, row in waiting], self._budget))
+        while batches:
+            batch = batches.popleft()
+            values = self._values(turn[0].task, [waiting[index][1] for index in batch])
+            if values is None:
+                half = len(batch) // 2
+                batches.extendleft((batch[half:], batch[:half]))
+                continue
             for index, value in zip(batch, values, strict=True):
                 job, row = waiting[index]
                 job.add(row, value)
+
+    def _values(self, task: Task, rows: Sequence[Row]) -> Sequence[Floats] | None:
+        """What a batch gives; None when memory has no room for it and it can be halved.
+
+        Raises:
+            EmbedderError: there is no room for a single row.
+        """
+        try:
+            values = self._run_batch(task, rows)
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            if len(rows) == 1:
+                raise EmbedderError(
+                    f"out of memory on {len(rows[0].ids)} tokens by themselves ({str(error)[:200]}): set a "
+                    "smaller WINDOW, free memory, or use DEVICE cpu"
+                ) from error
+        else:
+            self._budget = min(self._full_budget, self._budget + self._full_budget // RECOVERY)
+            return values
+        # Behind the except clause: what the error held on to is free by now.
+        release()
+        self._budget = max(1, self._budget // 2)
+        return None
 
     def _settle(self, turn: Sequence[Job]) -> None:
         for job in turn:

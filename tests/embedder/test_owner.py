@@ -5,8 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 
-from embedder.owner import PATIENCE, Job, Owner
+from embedder.memory import ran_out
+from embedder.owner import PATIENCE, RECOVERY, Job, Owner
 from embedder.rows import Row
 from embedder.types import EmbedderError, Task
 
@@ -123,10 +125,10 @@ def test_a_query_longer_than_a_batch_queues_with_the_documents(owner):
 
 
 def test_a_failure_is_raised_where_it_is_waited_for_and_the_owner_goes_on(owner, gate):
-    gate.fail_with = RuntimeError("out of memory")
+    gate.fail_with = RuntimeError("broken")
     broken = job(Task.QUERY, 3, urgent=True)
     owner.submit(broken)
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(RuntimeError, match="broken"):
         broken.wait()
     gate.fail_with = None
     good = job(Task.QUERY, 3, urgent=True)
@@ -168,3 +170,78 @@ def test_a_job_with_nothing_to_run_is_done_at_once(owner, gate):
     owner.submit(nothing)
     assert nothing.wait().shape == (0, 1)
     assert gate.batches == []
+
+
+class Small:
+    """A model with room for so many rows at a time."""
+
+    def __init__(self, room, error):
+        self.room, self.error, self.ran = room, error, []
+
+    def __call__(self, task, rows):
+        self.ran.append(len(rows))
+        if len(rows) > self.room:
+            raise self.error
+        return [np.full((len(row.pieces), 1), len(row.ids) / STEP, dtype=np.float32) for row in rows]
+
+
+OUT_OF_MEMORY = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["python", "cuda", "cpu"])
+def test_a_batch_without_room_is_halved_until_it_fits(error):
+    small = Small(3, error)
+    owner = Owner(small, BUDGET)
+    asked = job(Task.PASSAGE, *[1] * 10)
+    try:
+        owner.submit(asked)
+        assert asked.wait()[:, 0].tolist() == [1] * 10
+    finally:
+        owner.close()
+    assert sum(rows for rows in small.ran if rows <= 3) == 10
+
+
+def test_after_running_out_of_memory_batches_stay_smaller_for_a_while(monkeypatch):
+    small = Small(5, OUT_OF_MEMORY[0])
+    owner = Owner(small, BUDGET)
+    try:
+        for _ in range(6):
+            asked = job(Task.PASSAGE, *[1] * 10)
+            owner.submit(asked)
+            asked.wait()
+        assert small.ran.count(8) == 1  # ten rows are packed as eight and two
+        small.room = 10
+        for _ in range(3 * RECOVERY):
+            asked = job(Task.PASSAGE, *[1] * 10)
+            owner.submit(asked)
+            asked.wait()
+        assert small.ran.count(8) > 1
+    finally:
+        owner.close()
+
+
+def test_a_row_that_finds_no_room_by_itself_is_a_clear_error_and_the_owner_goes_on():
+    small = Small(0, OUT_OF_MEMORY[1])
+    owner = Owner(small, BUDGET)
+    try:
+        asked = job(Task.PASSAGE, 2, 2)
+        owner.submit(asked)
+        with pytest.raises(EmbedderError, match=r"out of memory on 32 tokens.*WINDOW"):
+            asked.wait()
+        small.room = 10
+        again = job(Task.PASSAGE, 2)
+        owner.submit(again)
+        assert again.wait().tolist() == [[2]]
+    finally:
+        owner.close()
+
+
+def test_torch_says_that_memory_ran_out_as_it_is_expected_to():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.int8)
+    assert ran_out(caught.value)
+    assert not ran_out(RuntimeError("shapes do not fit"))
