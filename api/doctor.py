@@ -61,6 +61,7 @@ def _model(settings: Settings, tenant: str, collection: str) -> Finding:
             dtype=settings.dtype,
             context=settings.context,
             window=settings.window,
+            lead=settings.lead,
             source=settings.source,
         )
     except (EmbedderError, SearchError) as error:

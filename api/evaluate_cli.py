@@ -110,6 +110,7 @@ def bench_on(
         device=settings.device,
         dtype=settings.dtype,
         window=settings.window,
+        lead=settings.lead,
         source=settings.source,
     )
     try:

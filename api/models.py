@@ -41,6 +41,7 @@ class Models:
                     dtype=settings.dtype,
                     context=settings.context,
                     window=settings.window,
+                    lead=settings.lead,
                     source=settings.source,
                 )
             return self.loaded[name]

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
         None, ge=0, le=1, description="0 each chunk alone, 1 late chunking; by model"
     )
     window: int | None = Field(None, ge=64, description="tokens seen at once; by model")
+    lead: bool = Field(
+        False, description="put title and heading path before each window of a document as it is embedded"
+    )
     dimensions: Annotated[tuple[int, ...], NoDecode] = Field(
         (), description="stored Matryoshka sizes, e.g. `1024,256`; by model"
     )

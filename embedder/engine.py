@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -15,11 +15,15 @@ from embedder.backbone import Backbone, load_backbone
 from embedder.checkpoint import Checkpoint, find_checkpoint
 from embedder.owner import Job, Owner, never
 from embedder.pooling import blend, means
-from embedder.rows import Frame, Row
+from embedder.request import Request
+from embedder.rows import Frame
 from embedder.sources import LOCAL, Source
 from embedder.tokenizer import TextTokenizer, Tokens
-from embedder.types import Floats, InputError, ModelDescription, Offsets, SpannedText, Task
+from embedder.types import LEAD, Floats, InputError, ModelDescription, Offsets, SpannedText, Task
 from embedder.windows import token_spans
+
+# A lead takes one part in so many of a window's room, at most: what it tells must not crowd out the text.
+LEAD_SHARE = 8
 
 
 def load_embedder(
@@ -29,6 +33,7 @@ def load_embedder(
     dtype: str = "auto",
     context: float | None = None,
     window: int | None = None,
+    lead: bool = False,
     source: Source = LOCAL,
 ) -> LocalEmbedder:
     """Load a model and start the thread that owns it.
@@ -39,6 +44,7 @@ def load_embedder(
         dtype: `auto`, `float32` or `bfloat16`.
         context: 0 (each chunk alone) to 1 (late chunking); the model's own default when None.
         window: tokens that attend to each other at most; all the model's positions when None.
+        lead: whether a document's leads (title and heading path) stand before each of its windows.
         source: models described in the settings, and whether missing weights may be fetched.
 
     Raises:
@@ -59,40 +65,20 @@ def load_embedder(
     tokenizer = TextTokenizer(checkpoint.folder)
     frames = _frames(description, tokenizer, positions)
     backbone = load_backbone(checkpoint, device, dtype)
-    return LocalEmbedder(checkpoint, tokenizer, backbone, frames, dial)
+    return LocalEmbedder(checkpoint, tokenizer, backbone, frames, Dial(dial, lead))
 
 
-@dataclass(slots=True)
-class _Request:
-    """Rows and the tokens that go into each slot, while a request is put together."""
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """How much of its document a chunk is told.
 
-    pooling: str
-    rows: list[Row] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
+    Attributes:
+        context: 0 (each chunk alone) to 1 (late chunking).
+        lead: whether leads stand before each window.
+    """
 
-    def add(self, frame: Frame, ids: NDArray[np.int32], spans: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Ask for a sum over each token span of one text; returns the slots, (len(spans),) int64."""
-        first = len(self.counts)
-        self.rows.extend(frame.rows(ids, spans, first))
-        self.counts.extend((spans[:, 1] - spans[:, 0]).tolist())
-        return np.arange(first, len(self.counts), dtype=np.int64)
-
-    def add_whole(self, frame: Frame, ids: NDArray[np.int32]) -> int:
-        """Ask for one text by itself, pooled as the model was trained; returns its slot."""
-        slot = len(self.counts)
-        rows, states = frame.whole(ids, slot, self.pooling)
-        self.rows.extend(rows)
-        self.counts.append(states)
-        return slot
-
-    def add_both(self, frame: Frame, ids: NDArray[np.int32]) -> tuple[int, int]:
-        """Ask, in the same passes, for a text by itself and for its content; returns both slots."""
-        slot = len(self.counts)
-        by_itself, states = frame.whole(ids, slot, self.pooling)
-        for one, other in zip(by_itself, frame.rows(ids, _all(ids), slot + 1), strict=True):
-            self.rows.append(Row(one.ids, np.concatenate([one.pieces, other.pieces])))
-        self.counts += [states, len(ids)]
-        return slot, slot + 1
+    context: float
+    lead: bool = False
 
 
 class LocalEmbedder:
@@ -104,20 +90,22 @@ class LocalEmbedder:
         tokenizer: TextTokenizer,
         backbone: Backbone,
         frames: Mapping[Task, Frame],
-        context: float,
+        dial: Dial,
     ) -> None:
         self._checkpoint = checkpoint
         self._tokenizer = tokenizer
         self._frames = frames
-        self._context = context
+        self._dial = dial
         self._backbone = backbone
         self._fingerprint = _fingerprint(checkpoint)
         self._recorded = {
             "dtype": backbone.dtype,
             "device": backbone.device,
             "window": str(frames[Task.PASSAGE].window),
-            "context": format(context, "g"),
+            "context": format(dial.context, "g"),
         }
+        if dial.lead:
+            self._recorded[LEAD] = "title and headings"
         self._owner = Owner(backbone.run, backbone.budget)
 
     @property
@@ -161,8 +149,8 @@ class LocalEmbedder:
             StoppedError: `stop`, which is asked now and then, said True.
             EmbedderError: the embedder is closed, or the model gave values that are not finite.
         """
-        ends = self._ends(documents, self._context, stop)
-        return [blend(alone, late, self._context) for alone, late in ends]
+        ends = self._ends(documents, self._dial.context, stop)
+        return [blend(alone, late, self._dial.context) for alone, late in ends]
 
     def embed_documents_both(self, documents: Sequence[SpannedText]) -> list[tuple[Floats, Floats]]:
         """Embed whole documents at both ends of the context dial, whatever this embedder's own setting.
@@ -179,7 +167,7 @@ class LocalEmbedder:
         """
         return self._ends(documents, 0.5)
 
-    def embed_texts(self, texts: Sequence[str], task: Task) -> Floats:
+    def embed_texts(self, texts: Sequence[str], task: Task, stop: Callable[[], bool] = never) -> Floats:
         """Embed each text by itself, of any length, pooled over all tokens as the model was trained.
 
         Returns:
@@ -187,19 +175,20 @@ class LocalEmbedder:
 
         Raises:
             InputError: a text holds no token, or the task is unknown.
+            StoppedError: `stop`, which is asked several times a second, said True.
             EmbedderError: the embedder is closed, or the model gave values that are not finite.
         """
         frame = self._frames.get(task)
         if frame is None:
             raise InputError(f"unknown task {task!r}: use one of {', '.join(self._frames)}")
-        request = _Request(self.description.pooling)
+        request = Request(self.description.pooling)
         for number, tokens in enumerate(self._tokenizer.encode_all(texts)):
             if not len(tokens):
                 raise InputError(
                     f"text {number} ({len(texts[number])} characters) holds nothing that can be embedded"
                 )
             request.add_whole(frame, tokens.ids)
-        return self._run(request, Task(task), urgent=True)
+        return self._run(request, Task(task), urgent=True, stop=stop)
 
     def close(self) -> None:
         """Finish what was asked before, refuse what comes after, end the owner thread."""
@@ -211,7 +200,7 @@ class LocalEmbedder:
     ) -> list[tuple[Floats, Floats]]:
         """Each document's chunks by themselves and within the whole; equal where the dial needs but one."""
         tokens = self._tokenizer.encode_all([document.text for document in documents])
-        request = _Request(self.description.pooling)
+        request = Request(self.description.pooling)
         slots = [
             self._ask_for(request, self._spans_of(number, document, of_text), document, of_text, context)
             for number, (document, of_text) in enumerate(zip(documents, tokens, strict=True))
@@ -231,22 +220,33 @@ class LocalEmbedder:
 
     def _ask_for(
         self,
-        request: _Request,
+        request: Request,
         spans: NDArray[np.int64],
         document: SpannedText,
         tokens: Tokens,
         context: float,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         frame = self._frames[Task.PASSAGE]
+        leads = self._leads(document)
         if context == 1:
-            late = request.add(frame, tokens.ids, spans)
+            late = request.add(frame, tokens.ids, spans, leads)
             return late, late
         chunks = self._chunks_alone(document, tokens, spans)
-        if len(chunks) == 1 and np.array_equal(chunks[0], tokens.ids) and context > 0:
+        if len(chunks) == 1 and np.array_equal(chunks[0], tokens.ids) and context > 0 and not leads:
             both = request.add_both(frame, tokens.ids)
             return np.array(both[:1]), np.array(both[1:])
         alone = np.array([request.add_whole(frame, ids) for ids in chunks], dtype=np.int64)
-        return alone, request.add(frame, tokens.ids, spans) if context > 0 else alone
+        return alone, request.add(frame, tokens.ids, spans, leads) if context > 0 else alone
+
+    def _leads(self, document: SpannedText) -> list[NDArray[np.int32]]:
+        """Token ids of each span's lead, an eighth of the window at most; none where leads are off."""
+        if not self._dial.lead or not document.leads:
+            return []
+        most = self._frames[Task.PASSAGE].room // LEAD_SHARE
+        distinct = list(dict.fromkeys(document.leads))
+        ids = [tokens.ids[:most] for tokens in self._tokenizer.encode_all(distinct)]
+        known = dict(zip(distinct, ids, strict=True))
+        return [known[lead] for lead in document.leads]
 
     def _chunks_alone(
         self, document: SpannedText, tokens: Tokens, spans: NDArray[np.int64]
@@ -259,17 +259,11 @@ class LocalEmbedder:
             for own, (start, end) in zip(self._tokenizer.encode_all(texts), spans.tolist(), strict=True)
         ]
 
-    def _run(
-        self, request: _Request, task: Task, *, urgent: bool, stop: Callable[[], bool] = never
-    ) -> Floats:
+    def _run(self, request: Request, task: Task, *, urgent: bool, stop: Callable[[], bool] = never) -> Floats:
         sums = np.zeros((len(request.counts), self.dimension), dtype=np.float32)
         job = Job(task, request.rows, sums, self._backbone.budget, urgent=urgent)
         self._owner.submit(job)
         return means(job.wait(stop), np.array(request.counts, dtype=np.int64))
-
-
-def _all(ids: NDArray[np.int32]) -> NDArray[np.int64]:
-    return np.array([[0, len(ids)]], dtype=np.int64)
 
 
 def _frames(description: ModelDescription, tokenizer: TextTokenizer, window: int) -> dict[Task, Frame]:

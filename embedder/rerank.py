@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from embedder.backbone import Backbone, load_backbone
 from embedder.crossencoder import CrossEncoder, Head, find_cross_encoder, read_head
 from embedder.owner import Job, Owner, never
-from embedder.rows import Frame, Row
+from embedder.rows import Frame, Row, whole_of
 from embedder.sources import LOCAL, Source
 from embedder.tokenizer import TextTokenizer
 from embedder.types import EmbedderError, Floats, InputError, RerankerDescription, Task
@@ -126,10 +126,9 @@ class LocalReranker:
 
 def _windows(frame: Frame, ids: NDArray[np.int32], first_slot: int) -> list[Row]:
     """The rows of one passage, each giving the state of its first token to a slot of its own."""
-    whole = np.array([[0, len(ids)]], dtype=np.int64)
     return [
         Row(row.ids, np.array([[0, 1, first_slot + number]], dtype=np.int64))
-        for number, row in enumerate(frame.rows(ids, whole, 0))
+        for number, row in enumerate(frame.rows(ids, whole_of(ids), 0))
     ]
 
 

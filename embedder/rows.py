@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,21 +56,35 @@ class Frame:
         """Content tokens of a window."""
         return self.window - len(self.before) - len(self.after)
 
-    def rows(self, ids: NDArray[np.int32], spans: NDArray[np.int64], first_slot: int) -> list[Row]:
+    def rows(
+        self,
+        ids: NDArray[np.int32],
+        spans: NDArray[np.int64],
+        first_slot: int,
+        leads: Sequence[NDArray[np.int32]] = (),
+    ) -> list[Row]:
         """Rows that together sum the states of each span once.
 
         Args:
             ids: (n,) int32 content tokens of one text, of any length.
             spans: (m, 2) int64 token spans, in order, not overlapping; span i goes to slot `first_slot + i`.
             first_slot: slot of the first span.
+            leads: for each span int32 ids, shorter than `room`, or nothing at all; before a window's content
+                stands that of the span it begins in. They attend and are not summed.
         """
         rows: list[Row] = []
-        for window in plan_windows(len(ids), self.room, overlap_of(self.room)):
+        room = self.room - max(map(len, leads), default=0)
+        for window in plan_windows(len(ids), room, overlap_of(room)):
             pieces = pieces_in(window, spans)
-            if len(pieces):
-                shift = np.array([len(self.before), len(self.before), first_slot])
-                content = ids[window.start : window.end]
-                rows.append(Row(np.concatenate([self.before, content, self.after]), pieces + shift))
+            if not len(pieces):
+                continue
+            before = self.before
+            if leads:
+                within = np.searchsorted(spans[:, 1], window.start, side="right")
+                before = np.concatenate([before, leads[min(int(within), len(leads) - 1)]])
+            shift = np.array([len(before), len(before), first_slot])
+            content = ids[window.start : window.end]
+            rows.append(Row(np.concatenate([before, content, self.after]), pieces + shift))
         return rows
 
     def whole(self, ids: NDArray[np.int32], slot: int, pooling: str) -> tuple[list[Row], int]:
@@ -83,7 +98,7 @@ class Frame:
         Returns:
             The rows, and how many states they sum.
         """
-        rows = self.rows(ids, np.array([[0, len(ids)]], dtype=np.int64), slot)
+        rows = self.rows(ids, whole_of(ids), slot)
         if pooling == "mean":
             rows[0].pieces[0, 0] = 0
             rows[-1].pieces[-1, 1] = len(rows[-1].ids)
@@ -92,3 +107,8 @@ class Frame:
             at = 0 if pooling == "cls" else len(row.ids) - 1
             row.pieces[0, :2] = at, at + 1
         return rows, len(rows)
+
+
+def whole_of(ids: NDArray[np.int32]) -> NDArray[np.int64]:
+    """All tokens as one span, (1, 2) int64."""
+    return np.array([[0, len(ids)]], dtype=np.int64)

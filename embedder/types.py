@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Offsets = NDArray[np.int64]
 
+LEAD = "lead"
+"""In `Embedder.recorded` where leads stand before windows: then vectors depend on them."""
+
 
 class EmbedderError(Exception):
     """Base of every error the embedder raises on purpose."""
@@ -60,14 +63,23 @@ class Span:
 class SpannedText:
     """A whole document and the spans to embed from it.
 
+    Attributes:
+        leads: for each span what a reader knows from the pages before it (title, heading path), or nothing at
+            all. An embedder that is told to puts it before each window; it attends and is not pooled.
+
     Raises:
-        InputError: spans out of order, overlapping, or past the end of the text.
+        InputError: spans out of order, overlapping, or past the end of the text; not one lead for each.
     """
 
     text: str
     spans: tuple[Span, ...]
+    leads: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.leads and len(self.leads) != len(self.spans):
+            raise InputError(
+                f"{len(self.leads)} leads for {len(self.spans)} spans: give one for each or none"
+            )
         before = 0
         for span in self.spans:
             if span.start < before:
@@ -241,8 +253,8 @@ class Embedder(Protocol):
         """
         ...
 
-    def embed_texts(self, texts: Sequence[str], task: Task) -> Floats:
-        """Embed each text by itself: (len(texts), dimension) float32 unit rows."""
+    def embed_texts(self, texts: Sequence[str], task: Task, stop: Callable[[], bool] = ...) -> Floats:
+        """Embed each text by itself: (len(texts), dimension) float32 unit rows. `stop` as above."""
         ...
 
     def close(self) -> None:

@@ -37,6 +37,7 @@ _VERSION = "00000000-0000-0000-0000-000000000000"
 _CODE = (
     "embedder.engine",
     "embedder.pooling",
+    "embedder.request",
     "embedder.rows",
     "embedder.windows",
     "ingest.boundaries",
@@ -205,7 +206,7 @@ def _embed_block(
     """Starts of the chunks of each document, how many each has, and their vectors at both ends."""
     starts = [_starts(dataset, key, embedder, cutting) for key in keys]
     spanned = [
-        SpannedText(document.text, tuple(map(Span, begins, [*begins[1:], len(document.text)])))
+        _spanned(document, begins)
         for document, begins in zip((dataset.documents[key] for key in keys), starts, strict=True)
         if begins
     ]
@@ -218,6 +219,12 @@ def _embed_block(
         "naive": np.concatenate([empty, *(naive for naive, _ in ends)]),
         "late": np.concatenate([empty, *(late for _, late in ends)]),
     }
+
+
+def _spanned(document: Document, begins: Sequence[int]) -> SpannedText:
+    chunks = chunks_at(document, _VERSION, [*begins, len(document.text)])
+    spans = tuple(Span(chunk.start, chunk.end) for chunk in chunks)
+    return SpannedText(document.text, spans, tuple(chunk.context for chunk in chunks))
 
 
 def _starts(dataset: Dataset, key: str, embedder: TwoEndedEmbedder, cutting: Cutting) -> list[int]:

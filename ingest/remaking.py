@@ -66,7 +66,8 @@ def _spanned(passages: Sequence[Passage]) -> SpannedText:
     for one in passages:
         start, end = end, end + len(one.chunk.text)
         spans.append(Span(start, end))
-    return SpannedText("".join(one.chunk.text for one in passages), tuple(spans))
+    leads = tuple(one.chunk.context for one in passages)
+    return SpannedText("".join(one.chunk.text for one in passages), tuple(spans), leads)
 
 
 def _merged(text: SpannedText, owners: NDArray[np.int64]) -> SpannedText:
@@ -74,4 +75,5 @@ def _merged(text: SpannedText, owners: NDArray[np.int64]) -> SpannedText:
     firsts = np.flatnonzero(np.diff(owners, prepend=-1))
     starts = [text.spans[first].start for first in firsts]
     ends = [*starts[1:], len(text.text)]
-    return SpannedText(text.text, tuple(Span(start, end) for start, end in zip(starts, ends, strict=True)))
+    spans = tuple(Span(start, end) for start, end in zip(starts, ends, strict=True))
+    return SpannedText(text.text, spans, tuple(text.leads[first] for first in firsts))

@@ -69,16 +69,18 @@ def _take(index: Index, batch: Sequence[Record], stop: Callable[[], bool]) -> It
 
 
 def _embed(index: Index, batch: Sequence[Record], stop: Callable[[], bool]) -> list[Vectors]:
-    texts = [
-        SpannedText(text_of(record), tuple(Span(chunk.start, chunk.end) for chunk in record.chunks))
-        for record in batch
-    ]
+    texts = [_spanned(record) for record in batch]
     dense = index.embedder().embed_documents(texts, stop)
     weigh = index.analyzer.passage_vector
     return [
         Vectors(rows, tuple(weigh(chunk.text, chunk.context) for chunk in record.chunks))
         for record, rows in zip(batch, dense, strict=True)
     ]
+
+
+def _spanned(record: Record) -> SpannedText:
+    spans = tuple(Span(chunk.start, chunk.end) for chunk in record.chunks)
+    return SpannedText(text_of(record), spans, tuple(chunk.context for chunk in record.chunks))
 
 
 @one_walk

@@ -2,8 +2,8 @@
 
 Where rows may come from, in this order: another document of the batch, one of a batch that is still being
 written, a document that was replaced a moment ago and whose content another one may have now, a live document
-of the store (its twin). Context and metadata may differ between twins; they are no
-part of a dense vector, and the sparse one is always made anew.
+of the store (its twin). Context and metadata may differ between twins; they are no part of a dense vector
+(context is, where the embedder puts it before its windows), and the sparse one is always made anew.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from embedder.types import Embedder, Floats, Span, SpannedText
+from embedder.types import LEAD, Embedder, Floats, Span, SpannedText
 from search.stores.base import Store
 from search.types import Chunk, Manifest, Passage
 
@@ -24,7 +24,7 @@ KEPT_BYTES = 64 * 2**20  # of rows and texts of replaced documents; the oldest g
 IN_FLIGHT = 3  # batches that may be embedded and not yet committed: one waits, one is written, one is done
 
 
-Key = tuple[str, tuple[int, ...]]
+Key = tuple[str, tuple[int, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,6 @@ class Wanted:
     text: str
     chunks: Sequence[Chunk]
     document_id: str = ""
-
-    @property
-    def key(self) -> Key:
-        """What rows depend on: the text, and where each chunk ends."""
-        return self.text, tuple(chunk.end for chunk in self.chunks)
 
 
 class Made(NamedTuple):
@@ -113,8 +108,14 @@ class Twins:
             text = "".join(chunk.text for chunk in chunks)
             whole = len(chunks) == manifest.chunks and len(text) == manifest.characters
             if whole and {chunk.version for chunk in chunks} == {manifest.live}:
-                found[text, tuple(chunk.end for chunk in chunks)] = np.concatenate(pages)
+                found[_key(text, chunks, recorded)] = np.concatenate(pages)
         return found
+
+
+def _key(text: str, chunks: Sequence[Chunk], recorded: Mapping[str, str]) -> Key:
+    """What rows depend on: the text, where each chunk ends, and what stands before windows, if anything."""
+    leads = tuple(chunk.context for chunk in chunks) if LEAD in recorded else ()
+    return text, tuple(chunk.end for chunk in chunks), leads
 
 
 def _pages(store: Store, manifest: Manifest) -> Iterator[tuple[list[Passage], Floats]]:
@@ -137,7 +138,9 @@ def _copied(store: Store, twin: Manifest, wanted: Wanted, recorded: Mapping[str,
     for first, (passages, rows) in zip(range(0, twin.chunks, PAGE), _pages(store, twin), strict=True):
         expected = wanted.chunks[first : first + PAGE]
         if len(passages) != len(expected) or not all(
-            passage.chunk.version == twin.live and _same_stretch(passage.chunk, chunk)
+            passage.chunk.version == twin.live
+            and _same_stretch(passage.chunk, chunk)
+            and (LEAD not in recorded or passage.chunk.context == chunk.context)
             for passage, chunk in zip(passages, expected, strict=True)
         ):
             return None
@@ -174,7 +177,7 @@ class Reuse:
             ValueError: a document cannot be embedded.
             StoppedError: `stop` said True.
         """
-        keys = [one.key for one in wanted]
+        keys = [_key(one.text, one.chunks, self._recorded) for one in wanted]
         unique = dict(zip(keys, wanted, strict=True))
         found = {key: rows for batch in self._recent for key, rows in batch.items() if key in unique}
         left = {key: one for key, one in unique.items() if key not in found}
@@ -204,8 +207,9 @@ class Reuse:
 
 
 def _size(key: Key, rows: Floats) -> int:
-    return rows.nbytes + 4 * len(key[0])
+    return rows.nbytes + 4 * len(key[0]) + 4 * sum(map(len, key[2]))
 
 
 def _spanned(wanted: Wanted) -> SpannedText:
-    return SpannedText(wanted.text, tuple(Span(chunk.start, chunk.end) for chunk in wanted.chunks))
+    spans = tuple(Span(chunk.start, chunk.end) for chunk in wanted.chunks)
+    return SpannedText(wanted.text, spans, tuple(chunk.context for chunk in wanted.chunks))

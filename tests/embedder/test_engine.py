@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +21,7 @@ from embedder.engine import load_embedder
 from embedder.models import JINA_V3, MINILM
 from embedder.pooling import blend
 from embedder.types import EmbedderError, InputError, Span, SpannedText, Task
+from embedder.windows import overlap_of, plan_windows
 
 PIECES = [
     "Berlin",
@@ -166,6 +168,83 @@ def test_context_one_is_late_and_context_zero_is_each_chunk_alone(borders, windo
     mixed = 0.25 * vectors[1] + 0.75 * alone
     mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
     np.testing.assert_allclose(vectors[0.25], mixed, atol=1e-5)
+
+
+class Led:
+    """The states of a text's tokens behind special tokens, prompt and lead, from the plain model."""
+
+    def __init__(self, reference):
+        self.reference = reference
+        self.prompt = self.ids(JINA_V3.prompts[Task.PASSAGE].rstrip())
+
+    def ids(self, text):
+        return self.reference.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def states(self, lead, content):
+        before = [0, *self.prompt, *lead]
+        return self.reference.states([*before, *content, 2])[len(before) : -1]
+
+
+LEADS = ("Berlin > Inhabitants", "Москва", "Berlin > The states of Germany")
+
+
+@pytest.fixture
+def led(jina_folder):
+    embedder = load_embedder(str(jina_folder), device="cpu", dtype="float32", lead=True)
+    yield embedder
+    embedder.close()
+
+
+def test_a_lead_stands_before_a_window_and_is_not_pooled(led, jina, passage_reference):
+    document = spanned(TEXT, 51, 120)
+    (ours,) = led.embed_documents([replace(document, leads=LEADS)])
+    plain = Led(passage_reference)
+    content = passage_reference.tokenizer.encode(TEXT, add_special_tokens=False)
+    states = plain.states(plain.ids(LEADS[0]), content.ids)
+    middles = [(start + end) / 2 for start, end in content.offsets]
+    chunks = [
+        states[[span.start <= middle < span.end for middle in middles]].mean(axis=0)
+        for span in document.spans
+    ]
+    assert cosines(ours, np.array(chunks)).min() >= 0.99999
+    assert led.recorded["lead"] == "title and headings"
+    (without,) = led.embed_documents([document])
+    (off,) = jina.embed_documents([replace(document, leads=LEADS)])
+    np.testing.assert_allclose(without, off, atol=1e-6)
+    assert "lead" not in jina.recorded
+    assert abs(ours - without).max() > 1e-4
+
+
+def test_each_window_stands_behind_the_lead_of_the_span_it_begins_in(jina_folder, passage_reference):
+    long_lead = "most populous city of Germany in terms of area " * 20
+    text = TEXT * 3
+    document = SpannedText(text, (Span(0, 250), Span(250, len(text))), ("Berlin", long_lead))
+    embedder = load_embedder(str(jina_folder), device="cpu", dtype="float32", window=128, lead=True)
+    try:
+        (ours,) = embedder.embed_documents([document])
+    finally:
+        embedder.close()
+    plain = Led(passage_reference)
+    content = passage_reference.tokenizer.encode(text, add_special_tokens=False)
+    room = 128 - 2 - len(plain.prompt)
+    leads = [plain.ids("Berlin"), plain.ids(long_lead)[: room // 8]]
+    middles = np.array([(start + end) / 2 for start, end in content.offsets])
+    windows = plan_windows(len(content.ids), room - room // 8, overlap_of(room - room // 8))
+    assert len(windows) > 2
+    states = np.zeros((len(content.ids), 64), dtype=np.float32)
+    for window in windows:
+        lead = leads[int(middles[window.start] >= 250)]
+        got = plain.states(lead, content.ids[window.start : window.end])
+        states[window.keep_start : window.keep_end] = got[
+            window.keep_start - window.start : window.keep_end - window.start
+        ]
+    chunks = np.array([states[middles < 250].mean(axis=0), states[middles >= 250].mean(axis=0)])
+    assert cosines(ours, chunks).min() >= 0.99999
+
+
+def test_leads_that_are_not_one_for_each_span_are_refused():
+    with pytest.raises(InputError, match="2 leads for 1 spans"):
+        SpannedText("Berlin", (Span(0, 6),), ("a", "b"))
 
 
 def test_a_document_of_one_chunk_is_run_once_for_both_ends_of_the_dial(jina_folder, monkeypatch):

@@ -109,6 +109,17 @@ def test_another_way_of_embedding_or_cutting_makes_no_twin(index: Index, embedde
     assert embedder.embedded == 3
 
 
+def test_where_titles_stand_before_windows_another_title_makes_no_twin(index: Index, embedder: Any) -> None:
+    embedder.recorded = {"context": "1", "lead": "title and headings"}
+    one, other = document("one"), document("other")
+    take(index, [one, other])
+    assert embedder.embedded == 2
+    take(index, [document("third")], twins_of(index))
+    assert embedder.embedded == 3
+    take(index, [document("again", title="third")], twins_of(index))
+    assert embedder.embedded == 3
+
+
 def test_equal_bytes_read_as_another_text_or_cut_elsewhere_make_no_twin(index: Index, embedder: Any) -> None:
     one = document("one")
     take(index, [one])
