@@ -15,11 +15,14 @@ from search.analyzer import AVERAGE_LENGTH
 
 @dataclass(frozen=True, slots=True)
 class Bm25Parameters:
-    """What a term's weight in a passage depends on besides counts; the defaults are the analyser's."""
+    """What a term's weight in a passage depends on besides counts; the defaults are the analyser's.
+
+    `average_length` None: the mean of the passages that have words, as it is where an index is built at once.
+    """
 
     k1: float = 1.2
     b: float = 0.75
-    average_length: float = AVERAGE_LENGTH
+    average_length: float | None = AVERAGE_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,9 @@ class Postings:
         """
         passages = int(np.count_nonzero(self.lengths))
         total = np.zeros(len(self.lengths))
-        k1, b = parameters.k1, parameters.b
+        k1, b, average = parameters.k1, parameters.b, parameters.average_length
+        if average is None:
+            average = float(self.lengths.sum()) / max(1, passages)
         for word, asked in sorted(Counter(words).items()):
             term = self.vocabulary.get(word)
             if term is None:
@@ -56,7 +61,7 @@ class Postings:
             entries = slice(int(self.starts[term]), int(self.starts[term + 1]))
             rows, counts = self.rows[entries], self.counts[entries]
             idf = np.log(1 + (passages - len(rows) + 0.5) / (len(rows) + 0.5))
-            norm = k1 * (1 - b + b * self.lengths[rows] / parameters.average_length)
+            norm = k1 * (1 - b + b * self.lengths[rows] / average)
             weights = (counts * (k1 + 1) / (counts + norm)).astype(np.float32)  # as the index keeps them
             total[rows] += asked * idf * weights
         return total.astype(np.float32)

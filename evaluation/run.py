@@ -261,7 +261,10 @@ class Workbench:
             self._analyzers[language] = Analyzer(language)
         own = Bm25Parameters()
         parameters = Bm25Parameters(
-            own.k1 if alone.k1 is None else alone.k1, own.b if alone.b is None else alone.b
+            own.k1 if alone.k1 is None else alone.k1,
+            own.b if alone.b is None else alone.b,
+            # The index's constant goes with its chunk size; a set's own passages have none.
+            None if cutting.chunk_tokens is None else own.average_length,
         )
         return legs.bm25(self._analyzers[language], parameters, LEG_DEPTH)
 
