@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -111,9 +112,12 @@ class Owner:
         self._long: deque[Job] = deque()
         self._short_turns = 0
         self._closed = False
+        self._ending = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._serve, name="embedder", daemon=True)
         self._thread.start()
+        # A process that ended while torch computes here would be aborted.
+        atexit.register(self._end)
 
     def submit(self, job: Job) -> None:
         """Queue a job.
@@ -136,6 +140,12 @@ class Owner:
             self._closed = True
             self._changed.notify()
         self._thread.join()
+        atexit.unregister(self._end)
+
+    def _end(self) -> None:
+        """The process ends: the batch that runs is the last one."""
+        self._ending = True
+        self.close()
 
     def _serve(self) -> None:
         try:
@@ -144,7 +154,7 @@ class Owner:
                     self._run(turn)
                 self._settle(turn)
         finally:
-            # Empty unless the thread is being torn down: then nobody may wait for ever.
+            # Empty unless the process ends: then nobody may wait for ever.
             with self._changed:
                 self._closed = True
                 for job in (*self._short, *self._long):
@@ -153,14 +163,15 @@ class Owner:
     def _take(self) -> list[Job]:
         """Jobs to serve next, all of one task; none when closed and everything is done."""
         with self._changed:
-            while True:
+            while not self._ending:
                 self._short = deque(job for job in self._short if not job.abandoned)
                 self._long = deque(job for job in self._long if not job.abandoned)
                 if self._short or self._long:
                     return self._take_short() if self._short_is_next() else [self._long.popleft()]
                 if self._closed:
-                    return []
+                    break
                 self._changed.wait()
+            return []
 
     def _short_is_next(self) -> bool:
         if self._short and self._long:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,7 +22,7 @@ from embedder.checkpoint import find_checkpoint
 from embedder.engine import load_embedder
 from embedder.models import JINA_V3, MINILM
 from embedder.pooling import blend
-from embedder.types import EmbedderError, InputError, Span, SpannedText, Task
+from embedder.types import EmbedderError, InputError, Span, SpannedText, StoppedError, Task
 from embedder.windows import overlap_of, plan_windows
 
 PIECES = [
@@ -319,6 +321,65 @@ def test_eight_threads_with_mixed_tasks_get_what_one_thread_gets(jina):
         for i, got in zip(range(number, 40, 8), texts, strict=True):
             np.testing.assert_allclose(got, alone[i], atol=2e-5)
         np.testing.assert_allclose(whole, late, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["texts", "documents"])
+def test_who_stops_waiting_is_told_so_and_leaves_the_queue(kind, jina_folder, monkeypatch):
+    embedder = load_embedder(str(jina_folder), device="cpu", dtype="float32")
+    run, entered, go_on, ran = backbone_of(embedder).run, threading.Event(), threading.Event(), []
+
+    def held(task, rows):
+        ran.append(task)
+        entered.set()
+        assert go_on.wait(30)
+        return run(task, rows)
+
+    monkeypatch.setattr(embedder._owner, "_run_batch", held)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(embedder.embed_texts, ["Berlin"], Task.QUERY)
+            assert entered.wait(30)
+            ask = {
+                "texts": lambda: embedder.embed_texts(["city"], Task.SEPARATION, lambda: True),
+                "documents": lambda: embedder.embed_documents([spanned("city")], lambda: True),
+            }
+            with pytest.raises(StoppedError):
+                ask[kind]()
+            go_on.set()
+            first.result(30)
+            assert embedder.embed_texts(["Germany"], Task.CLASSIFICATION).shape == (1, 64)
+    finally:
+        go_on.set()
+        embedder.close()
+    assert ran == [Task.QUERY, Task.CLASSIFICATION]
+
+
+END_WITHOUT_CLOSING = """
+import contextlib, sys, threading
+from embedder.engine import load_embedder
+from embedder.types import EmbedderError, Span, SpannedText, Task
+
+embedder = load_embedder(sys.argv[1], device="cpu")
+embedder.embed_texts(["Berlin"], Task.QUERY)
+text = "Berlin is the capital of Germany. " * 20000
+long = SpannedText(text, (Span(0, len(text)),))
+started = threading.Event()
+
+
+def embed():
+    with contextlib.suppress(EmbedderError):
+        embedder.embed_documents([long], lambda: started.set() or False)
+
+
+threading.Thread(target=embed, daemon=True).start()
+assert started.wait(60)
+"""
+
+
+def test_a_process_that_ends_in_the_middle_of_a_document_ends_cleanly(jina_folder):
+    command = [sys.executable, "-c", END_WITHOUT_CLOSING, str(jina_folder)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (finished.returncode, finished.stderr) == (0, "")
 
 
 def test_documents_of_all_lengths_together_equal_one_by_one(minilm):
