@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from embedder.adapters import Adapters, load_adapters
+from embedder.adapters import load_adapters
+from embedder.attention import choose_attention
 from embedder.checkpoint import Checkpoint, load_model
-from embedder.packing import padded_length
+from embedder.encoder import PackedEncoder
+from embedder.families import can_pack, read_weights
+from embedder.packing import share_out
+from embedder.padded import PaddedEncoder
+from embedder.products import make_product
 from embedder.rows import Row
 from embedder.types import Floats, InputError, Task
 
@@ -20,11 +27,38 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("auto", "float32", "bfloat16")
-# Padded tokens of one forward pass. On a CPU more gains nothing, and a query waits for one pass.
+# Tokens of one forward pass. On a CPU more gains nothing, and a query waits for one pass.
 CPU_BUDGET = 2048
 # Tokens below which a second thread gains nothing.
 SMALL = 256
 GPU_BUDGET = 32768
+
+
+class Encoder(Protocol):
+    """A model that gives the state of every token."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the states."""
+        ...
+
+    @property
+    def attention(self) -> str:
+        """Name of the way it attends."""
+        ...
+
+    def activate(self, task: Task) -> None:
+        """Get ready for a task, while nothing runs."""
+        ...
+
+    def states(self, task: Task, sequences: Sequence[NDArray[np.int32]]) -> list[torch.Tensor]:
+        """The states of each sequence's tokens, (tokens, hidden). Several lanes may call it at once."""
+        ...
 
 
 class Backbone:
@@ -35,28 +69,30 @@ class Backbone:
     lanes meet once per batch (MiniLM, 2 cores: 1.2 times as fast alone, 5 times beside a busy process).
     """
 
-    def __init__(self, model: torch.nn.Module, adapters: Adapters, pad_token: int, most: int) -> None:
-        self._model: Any = model
-        self._adapters = adapters
-        self._pad_token = pad_token
-        self._most = most
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
         self._cores = available_cores() if self.device == "cpu" else 1
         self._lanes = ThreadPoolExecutor(self._cores, thread_name_prefix="embedder-lane")
 
     @property
     def budget(self) -> int:
-        """Padded tokens that one turn should have at most."""
+        """Tokens that one turn should have at most."""
         return CPU_BUDGET * self._cores if self.device == "cpu" else GPU_BUDGET
 
     @property
     def device(self) -> str:
         """Where the model lives: `cpu` or `cuda`."""
-        return str(self._model.device.type)
+        return self._encoder.device.type
 
     @property
     def dtype(self) -> str:
         """What it computes in: `float32` or `bfloat16`."""
-        return str(self._model.dtype).removeprefix("torch.")
+        return str(self._encoder.dtype).removeprefix("torch.")
+
+    @property
+    def attention(self) -> str:
+        """How it attends: see `embedder.attention`; `transformers` where its own forward runs."""
+        return self._encoder.attention
 
     def close(self) -> None:
         """End the lanes."""
@@ -68,41 +104,37 @@ class Backbone:
         Returns:
             For each row (pieces, dim) float32: the states of each piece's tokens added up.
         """
-        self._adapters.activate(task)
-        tokens = sum(len(row.ids) for row in rows)
-        lanes = min(self._cores, len(rows)) if tokens > SMALL else 1
-        if lanes == 1:
-            return self._forward(rows, threads=self._cores if tokens > SMALL else 1)
-        # The longest come first: dealt in turn, every lane gets about the same work.
-        futures = [self._lanes.submit(self._forward, rows[lane::lanes], 1) for lane in range(lanes)]
-        wait(futures)  # all of them, also when one fails: the next turn may switch adapters
+        self._encoder.activate(task)
+        lengths = [len(row.ids) for row in rows]
+        few = sum(lengths) <= SMALL
+        shares = share_out(lengths, 1 if few else self._cores)
+        if len(shares) == 1:
+            parts = [self._forward(task, [rows[index] for index in shares[0]], 1 if few else self._cores)]
+        else:
+            futures = [
+                self._lanes.submit(self._forward, task, [rows[index] for index in share], 1)
+                for share in shares
+            ]
+            wait(futures)  # all of them, also when one fails: the next turn may switch adapters
+            parts = [future.result() for future in futures]
         values: list[Floats] = [np.empty(0, dtype=np.float32)] * len(rows)
-        for lane, future in enumerate(futures):
-            values[lane::lanes] = future.result()
+        for share, part in zip(shares, parts, strict=True):
+            for index, value in zip(share, part, strict=True):
+                values[index] = value
         return values
 
-    def _forward(self, rows: Sequence[Row], threads: int) -> list[Floats]:
-        """One padded batch through the model."""
+    def _forward(self, task: Task, rows: Sequence[Row], threads: int) -> list[Floats]:
+        """One pass through the model."""
         import torch
 
-        longest = max(len(row.ids) for row in rows)
         if self.device == "cpu":
             torch.set_num_threads(threads)
-            longest = min(padded_length(longest), self._most)
-        ids = np.full((len(rows), longest), self._pad_token, dtype=np.int64)
-        real = np.zeros((len(rows), longest), dtype=np.int64)
-        for index, row in enumerate(rows):
-            ids[index, : len(row.ids)] = row.ids
-            real[index, : len(row.ids)] = 1
+        states = self._encoder.states(task, [row.ids for row in rows])
         with torch.inference_mode():
-            # Without padding no mask: attention has a faster path then.
-            mask = None if real.all() else torch.from_numpy(real).to(self._model.device)
-            inputs = torch.from_numpy(ids).to(self._model.device)
-            states = self._model(input_ids=inputs, attention_mask=mask).last_hidden_state
             # Slicing in a loop beats a matrix product and index_add (8192 tokens, 40 spans: 3, 11 and 64 ms).
             sums = [
-                states[index, start:end].sum(dim=0, dtype=torch.float32)
-                for index, row in enumerate(rows)
+                own[start:end].sum(dim=0, dtype=torch.float32)
+                for own, row in zip(states, rows, strict=True)
                 for start, end, _ in row.pieces.tolist()
             ]
             values: Floats = torch.stack(sums).cpu().numpy()
@@ -124,10 +156,14 @@ def load_backbone(checkpoint: Checkpoint, device: str, dtype: str) -> Backbone:
     import torch
 
     place = _choose_device(device)
-    precision = _choose_dtype(dtype, place)
-    model = load_model(checkpoint, getattr(torch, precision), place)
+    precision: torch.dtype = getattr(torch, _choose_dtype(dtype, place))
+    model = load_model(checkpoint, precision, place)
     adapters = load_adapters(model, checkpoint)
-    return Backbone(model, adapters, checkpoint.pad_token, checkpoint.description.max_tokens)
+    description = checkpoint.description
+    if not can_pack(model):
+        return Backbone(PaddedEncoder(model, adapters, checkpoint.pad_token, description.max_tokens))
+    weights = read_weights(model, description.adapters, partial(make_product, dtype=precision))
+    return Backbone(PackedEncoder(weights, choose_attention(torch.device(place).type, precision)))
 
 
 def available_cores() -> int:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, wait
 from types import TracebackType
 
 from embedder.memory import ran_out, release
-from embedder.packing import pack, padded_length
+from embedder.packing import pack
 from embedder.rows import Row
 from embedder.types import EmbedderError, Floats, StoppedError, Task
 
@@ -36,14 +36,14 @@ class Job:
 
     Attributes:
         sums: (slots, dim) float32, complete once `wait` returns.
-        tokens: length of all rows together, padding included.
+        tokens: length of all rows together.
         short: served before long ones: someone waits for it, and one batch holds it.
     """
 
     def __init__(self, task: Task, rows: Sequence[Row], sums: Floats, budget: int, *, urgent: bool) -> None:
         self.task = task
         self.sums = sums
-        self.tokens = sum(padded_length(len(row.ids)) for row in rows)
+        self.tokens = sum(len(row.ids) for row in rows)
         self.short = urgent and self.tokens <= budget
         self.abandoned = False
         self.done: Future[None] = Future()

@@ -1,0 +1,203 @@
+"""The packed encoder: a transformers model's weights, run on sequences that stand one behind the other.
+
+No token is padding. The module that transformers loads is where the weights come from, and the reference that
+the tests hold this against; here a layer is four matrix products, one attention and two norms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.attention import Attention
+from embedder.packing import padded_length
+from embedder.products import Change, Product, run
+from embedder.types import Task
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Norm(NamedTuple):
+    """A layer norm over the last axis."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    epsilon: float
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise (tokens, hidden)."""
+        from torch.nn import functional
+
+        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One block of the post-norm encoder of BERT (arXiv 1810.04805)."""
+
+    qkv: Product
+    out: Product
+    up: Product
+    down: Product
+    attention_norm: Norm
+    norm: Norm
+
+
+class LayerChange(NamedTuple):
+    """What a task changes in a layer's products."""
+
+    qkv: Change | None = None
+    out: Change | None = None
+    up: Change | None = None
+    down: Change | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChange:
+    """What a task's adapter changes.
+
+    Attributes:
+        words: (vocabulary, rank), and `Change.up` of it: what is added to word embeddings; None for nothing.
+        constant: (hidden,), added to every embedding (from the token types); None for nothing.
+        layers: one each.
+    """
+
+    words: Change | None
+    constant: torch.Tensor | None
+    layers: tuple[LayerChange, ...]
+
+
+class Rotary(NamedTuple):
+    """Tables of rotary positions (arXiv 2104.09864): cosine and sine, (positions, size / 2) each."""
+
+    cosine: torch.Tensor
+    sine: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """An encoder's weights, made ready by `embedder.families`.
+
+    Attributes:
+        words: (vocabulary, hidden), token types added.
+        positions: (positions, hidden), the first for the first token; None where positions are rotary.
+        rotary: tables, or None.
+        norm: of the embeddings.
+        layers: from the first to the last.
+        heads: attention heads.
+        changes: for each task that has any.
+    """
+
+    words: torch.Tensor
+    positions: torch.Tensor | None
+    rotary: Rotary | None
+    norm: Norm
+    layers: tuple[Layer, ...]
+    heads: int
+    changes: Mapping[Task, TaskChange]
+
+
+class PackedEncoder:
+    """Runs packs of sequences. Nothing in it changes after it is made: any number of threads may share it."""
+
+    def __init__(self, weights: Weights, attention: Attention) -> None:
+        self._weights = weights
+        self._attention = attention
+
+    @property
+    def attention(self) -> str:
+        """Name of the way it attends."""
+        return self._attention.name
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self._weights.words.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the states."""
+        return self._weights.words.dtype
+
+    def activate(self, task: Task) -> None:
+        """Nothing to do: each pass is told its task."""
+
+    def states(self, task: Task, sequences: Sequence[NDArray[np.int32]]) -> list[torch.Tensor]:
+        """Run sequences through the model in one pass.
+
+        Args:
+            task: whose adapter counts.
+            sequences: int32 ids of each, special tokens included. Sequences of like length should be
+                neighbours.
+
+        Returns:
+            For each (its tokens, hidden), views of one tensor.
+        """
+        import torch
+
+        lengths = [len(ids) for ids in sequences]
+        rows = self._rows(lengths)
+        ids = np.zeros(rows, dtype=np.int64)
+        places = np.zeros(rows, dtype=np.int64)
+        np.concatenate(sequences, out=ids[: sum(lengths)], casting="safe")
+        np.concatenate([np.arange(length) for length in lengths], out=places[: sum(lengths)])
+        with torch.inference_mode():
+            states = self._forward(
+                task, torch.from_numpy(ids).to(self.device), torch.from_numpy(places).to(self.device), lengths
+            )
+            return list(torch.split(states[: sum(lengths)], lengths))
+
+    def _rows(self, lengths: Sequence[int]) -> int:
+        """Rows of the pack: on a processor one of few numbers, since each new one costs compiled kernels."""
+        needed = self._attention.rows_for(lengths)
+        return padded_length(needed) if self.device.type == "cpu" else needed
+
+    def _forward(
+        self, task: Task, ids: torch.Tensor, places: torch.Tensor, lengths: Sequence[int]
+    ) -> torch.Tensor:
+        weights = self._weights
+        change = weights.changes.get(task)
+        x = self._embed(ids, places, change)
+        attend = self._attention.prepare(lengths, self.device)
+        turn = None if weights.rotary is None else Rotary(*(table[places] for table in weights.rotary))
+        changes = [LayerChange()] * len(weights.layers) if change is None else change.layers
+        for layer, changed in zip(weights.layers, changes, strict=True):
+            qkv = run(layer.qkv, x, changed.qkv).view(len(ids), 3, weights.heads, -1)
+            if turn is not None:
+                rotate(qkv, turn)
+            x = layer.attention_norm(run(layer.out, attend(qkv), changed.out, residual=x))
+            inner = run(layer.up, x, changed.up, gelu=True)
+            x = layer.norm(run(layer.down, inner, changed.down, residual=x))
+        return x
+
+    def _embed(self, ids: torch.Tensor, places: torch.Tensor, change: TaskChange | None) -> torch.Tensor:
+        weights = self._weights
+        x = weights.words[ids]
+        if weights.positions is not None:
+            x += weights.positions[places]
+        if change is not None and change.words is not None:
+            x.addmm_(change.words.down[ids], change.words.up.T)
+        if change is not None and change.constant is not None:
+            x += change.constant
+        return weights.norm(x)
+
+
+def rotate(qkv: torch.Tensor, turn: Rotary) -> None:
+    """Turn queries and keys by their positions, in place.
+
+    Args:
+        qkv: (tokens, 3, heads, size).
+        turn: (tokens, size / 2) each.
+    """
+    half = qkv.shape[-1] // 2
+    first, second = qkv[:, :2, :, :half], qkv[:, :2, :, half:]
+    cosine, sine = (table[:, None, None] for table in turn)
+    turned = first * cosine
+    turned.addcmul_(second, sine, value=-1)
+    second.mul_(cosine).addcmul_(first, sine)
+    first.copy_(turned)

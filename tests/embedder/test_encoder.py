@@ -1,0 +1,211 @@
+"""The packed encoder against transformers' own forward, for each family; and that packs never mix."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
+from transformers.models.jina_embeddings_v3.configuration_jina_embeddings_v3 import JinaEmbeddingsV3Config
+from transformers.models.jina_embeddings_v3.modeling_jina_embeddings_v3 import JinaEmbeddingsV3Model
+
+from embedder import attention, products
+from embedder.adapters import Adapters, load_adapters
+from embedder.attention import BlockedAttention, BlockedSdpa
+from embedder.checkpoint import find_checkpoint, load_model
+from embedder.encoder import PackedEncoder
+from embedder.families import can_pack, read_weights
+from embedder.padded import PaddedEncoder
+from embedder.products import FusedProduct, PlainProduct, has_fused_products, make_product
+from embedder.types import Task
+
+VOCABULARY = 200
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 96,
+    "initializer_range": 0.2,
+}
+MODELS = {
+    "bert": lambda: BertModel(BertConfig(**SIZES, max_position_embeddings=1200), add_pooling_layer=False),
+    "xlm-roberta": lambda: XLMRobertaModel(
+        XLMRobertaConfig(**SIZES, max_position_embeddings=1202), add_pooling_layer=False
+    ),
+    "jina v3": lambda: JinaEmbeddingsV3Model(
+        JinaEmbeddingsV3Config(**SIZES, max_position_embeddings=1200), add_pooling_layer=False
+    ),
+}
+# One alone, a pack of short ones, lengths around every rounding, more than one row block.
+PACKS = [
+    [1],
+    [7],
+    [128],
+    [129],
+    [1100],
+    [40, 30, 20, 12, 5, 1],
+    [600, 300, 129, 128, 100, 64, 33, 17, 16, 2, 1],
+]
+
+
+def built(kind, dtype=torch.float32):
+    """The same random model every time."""
+    torch.manual_seed(5)
+    model = MODELS[kind]().eval().requires_grad_(False)
+    for name, weight in model.named_parameters():
+        if name.endswith("bias"):
+            weight.normal_(std=0.1)
+    return model.to(dtype)
+
+
+def packed(model, way=None):
+    dtype = model.dtype
+    way = way or (BlockedAttention() if dtype == torch.bfloat16 else BlockedSdpa())
+    return PackedEncoder(read_weights(model, {}, partial(make_product, dtype=dtype)), way)
+
+
+def sequences(lengths, seed=0):
+    numbers = np.random.default_rng(seed)
+    return [numbers.integers(5, VOCABULARY, length).astype(np.int32) for length in lengths]
+
+
+def plain(model, ids):
+    with torch.inference_mode():
+        return model(input_ids=torch.from_numpy(ids)[None].long()).last_hidden_state[0]
+
+
+def closeness(ours, theirs):
+    return functional.cosine_similarity(ours.float(), theirs.float(), dim=-1).min().item()
+
+
+@pytest.mark.parametrize("lengths", PACKS, ids=str)
+@pytest.mark.parametrize("kind", MODELS)
+def test_each_family_gives_the_states_of_transformers_forward(kind, lengths):
+    reference, encoder = built(kind), packed(built(kind))
+    asked = sequences(lengths)
+    for ids, states in zip(asked, encoder.states(Task.QUERY, asked), strict=True):
+        torch.testing.assert_close(states, plain(reference, ids), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("lengths", PACKS, ids=str)
+@pytest.mark.parametrize("kind", MODELS)
+def test_bfloat16_is_no_further_from_float32_than_transformers_own(kind, lengths):
+    reference, theirs, encoder = (
+        built(kind),
+        built(kind, torch.bfloat16),
+        packed(built(kind, torch.bfloat16)),
+    )
+    asked = sequences(lengths)
+    for ids, states in zip(asked, encoder.states(Task.QUERY, asked), strict=True):
+        wanted, usual = plain(reference, ids), plain(theirs, ids)
+        assert states.dtype == torch.bfloat16
+        assert 1 - closeness(states, wanted) <= 2 * (1 - closeness(usual, wanted)) + 2e-4
+        assert closeness(states.float().mean(0), wanted.mean(0)) >= 0.9995
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_no_sequence_attends_to_another(dtype):
+    encoder = packed(built("jina v3", dtype))
+    lengths = [300, 130, 60, 40, 12, 3]
+    asked = sequences(lengths)
+    before = encoder.states(Task.QUERY, asked)
+    for changed in range(len(lengths)):
+        others = [ids if at == changed else ids[::-1].copy() for at, ids in enumerate(asked)]
+        after = encoder.states(Task.QUERY, others)
+        torch.testing.assert_close(after[changed], before[changed], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_that_test_fails_when_the_separation_is_removed(dtype, monkeypatch):
+    everyone = lambda block, width: torch.ones(width, width, dtype=torch.bool)  # noqa: E731
+    monkeypatch.setattr(attention, "own_sequence", everyone)
+    with pytest.raises(AssertionError, match="not equal"):
+        test_no_sequence_attends_to_another(dtype)
+
+
+def test_scores_out_of_range_take_the_careful_way():
+    """Queries and keys so long that exponentials of their products overflow, or all underflow."""
+    numbers = torch.Generator().manual_seed(2)
+    qkv = torch.randn(160, 3, 2, 32, generator=numbers).to(torch.bfloat16)
+    for factor in (1.0, 60.0, -60.0):
+        qkv[:, 0] = factor
+        qkv[:, 1] = qkv[:, 1].abs()
+        for lengths in ([150], [60, 50, 10]):
+            ours = BlockedAttention().prepare(lengths, qkv.device)(qkv)[: sum(lengths)]
+            exact = BlockedSdpa().prepare(lengths, qkv.device)(qkv.float())[: sum(lengths)]
+            assert torch.isfinite(ours).all()
+            assert closeness(ours, exact) >= 0.99
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_fused_products_give_what_torch_gives(dtype):
+    assert has_fused_products()
+    numbers = torch.Generator().manual_seed(1)
+    weight, bias = (torch.randn(*size, generator=numbers).to(dtype) for size in ((70, 50), (70,)))
+    fused, ordinary = FusedProduct(weight, bias), PlainProduct(weight, bias)
+    for tokens in (1, 16, 100):
+        x = torch.randn(tokens, 50, generator=numbers).to(dtype)
+        residual = torch.randn(tokens, 70, generator=numbers).to(dtype)
+        exact = (
+            torch.testing.assert_close
+            if dtype == torch.float32
+            else partial(torch.testing.assert_close, atol=0.1, rtol=0.02)
+        )
+        exact(fused(x), ordinary(x))
+        exact(fused(x, gelu=True), ordinary(x, gelu=True))
+        exact(fused(x, residual=residual), ordinary(x, residual=residual))
+
+
+def test_without_fused_products_the_plain_ones_run(monkeypatch):
+    monkeypatch.setattr(products, "has_fused_products", lambda: False)
+    reference, encoder = built("bert"), packed(built("bert"))
+    (ids,) = sequences([50])
+    torch.testing.assert_close(
+        encoder.states(Task.QUERY, [ids])[0], plain(reference, ids), atol=2e-5, rtol=1e-4
+    )
+
+
+def test_every_task_gives_what_transformers_and_peft_give(jina_folder):
+    checkpoint = find_checkpoint(str(jina_folder))
+    reference, source = (load_model(checkpoint, torch.float32, "cpu") for _ in range(2))
+    adapters = load_adapters(reference, checkpoint)
+    load_adapters(source, checkpoint)
+    weights = read_weights(
+        source, checkpoint.description.adapters, partial(make_product, dtype=torch.float32)
+    )
+    encoder = PackedEncoder(weights, BlockedSdpa())
+    ids = np.arange(5, 45, dtype=np.int32)
+    for task in Task:
+        adapters.activate(task)
+        (states,) = encoder.states(task, [ids])
+        torch.testing.assert_close(states, plain(reference, ids), atol=5e-5, rtol=1e-4)
+
+
+def test_a_family_that_is_not_known_runs_through_transformers():
+    torch.manual_seed(5)
+    config = DistilBertConfig(vocab_size=VOCABULARY, dim=64, n_layers=2, n_heads=4, hidden_dim=96)
+    model = DistilBertModel(config).eval()
+    assert not can_pack(model)
+    encoder = PaddedEncoder(model, Adapters(model, {}), 0, 512)
+    asked = sequences([3, 200, 17, 16, 180, 1])
+    for ids, states in zip(asked, encoder.states(Task.QUERY, asked), strict=True):
+        torch.testing.assert_close(states, plain(model, ids), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"hidden_act": "relu"}, {"is_decoder": True}], ids=["another activation", "a decoder"]
+)
+def test_what_the_packed_encoder_would_compute_wrongly_is_left_to_transformers(changes):
+    assert can_pack(built("bert"))
+    assert not can_pack(BertModel(BertConfig(**SIZES, **changes)))
