@@ -1,0 +1,152 @@
+"""The tables of `docs/evaluation.md`: every mode on judged sets, intervals against BM25, and bm25s beside it.
+
+    python -m benchmarks.report SET… [--cache DIR]
+
+A set is a folder in the BEIR layout, or `samples`. It is scored by its own passages where it has them.
+Rows are those of `latewood ablate SET --unit UNIT --context 0,0.5,1`; what is embedded or scored already
+is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import bm25s
+import numpy as np
+
+from api.evaluate_cli import SHIPPED, bench_on
+from api.settings import load
+from evaluation import metrics
+from evaluation.ablation import AblationRow, Grid, Journal, ablate, fusions
+from evaluation.configuration import Configuration
+from evaluation.run import Workbench
+from search.analyzer import Analyzer
+from search.searcher import LEG_DEPTH
+
+METRIC = "ndcg@10"
+CONTEXTS = (0.0, 0.5, 1.0)
+HEAD = ("set", "unit", "questions", "BM25", "bm25s")
+SHOWN = (("dense", "rrf"), ("hybrid", "rrf"), ("hybrid", "convex"))
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One set's rows, BM25 first, and what bm25s scores on the same words."""
+
+    name: str
+    unit: str
+    rows: tuple[AblationRow, ...]
+    bm25s: float
+
+    def row(self, mode: str, method: str, context: float) -> AblationRow:
+        """The row of these settings."""
+        (found,) = (
+            one
+            for one in self.rows
+            if (one.configuration.mode, one.configuration.method, one.configuration.context)
+            == (mode, method, context)
+        )
+        return found
+
+
+def report(dataset: str, cache: Path) -> Report:
+    """Score a set; see the module."""
+    settings = load()
+    parted = dataset != SHIPPED and (Path(dataset) / "qrels_passage").is_dir()
+    unit = "passage" if parted else "document"
+    grid = Grid(
+        fusions=fusions(("rrf", "convex")),
+        contexts=CONTEXTS,
+        chunk_tokens=() if parted else (settings.chunk_tokens,),
+    )
+    with bench_on(settings, dataset, "dev", unit, cache) as bench:
+        baseline = bench.complete(grid.configurations()[0])
+        journal = Journal(cache / "report.jsonl", bench.subject(baseline))
+        rows = ablate(
+            [bench.complete(one) for one in grid.configurations()],
+            baseline,
+            bench.scorer(METRIC),
+            journal=journal,
+        )
+        return Report(Path(dataset).name, unit, tuple(rows), score_of_bm25s(bench, baseline))
+
+
+def score_of_bm25s(bench: Workbench, configuration: Configuration) -> float:
+    """nDCG@10 of the public library on the product's own words, documents by their best passage."""
+    analyzer = Analyzer(configuration.language or "english")
+    corpus = bench.corpus(configuration)
+    words = [analyzer.tokens(one.context) + analyzer.tokens(one.text) for one in corpus.chunks]
+    index = bm25s.BM25(method="lucene", k1=configuration.k1, b=configuration.b)
+    index.index(words, show_progress=False)
+    rankings = {}
+    for query in bench.queries:
+        asked = analyzer.query_tokens(bench.dataset.queries[query])
+        known = [word for word in asked if word in index.vocab_dict]
+        scores = index.get_scores(known) if known else np.zeros(len(words))
+        found = [row for row in np.argsort(-scores, kind="stable")[:LEG_DEPTH] if scores[row] > 0]
+        rankings[query] = list(dict.fromkeys(corpus.judged[row] for row in found))
+    return metrics.means(metrics.score(bench.dataset.judged(bench.unit), rankings))[METRIC]
+
+
+def tables(reports: Sequence[Report]) -> str:
+    """Both tables in Markdown."""
+    names = [f"{_name(mode, method)} {_half(context)}" for mode, method in SHOWN for context in CONTEXTS]
+    means = [[*HEAD, *names]]
+    differences = [["set", *names]]
+    for one in reports:
+        found = [one.row(mode, method, context) for mode, method in SHOWN for context in CONTEXTS]
+        head = [one.name, one.unit, str(one.rows[0].queries), _plain(one.rows[0].mean), _plain(one.bm25s)]
+        means.append([*head, *(_plain(row.mean) for row in found)])
+        differences.append([one.name, *map(_compared, found)])
+    return "\n\n".join(map(_markdown, (means, differences)))
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in ruled)
+
+
+def _name(mode: str, method: str) -> str:
+    return mode if mode == "dense" else method
+
+
+def _half(context: float) -> str:
+    return "½" if context == CONTEXTS[1] else f"{context:g}"
+
+
+def _plain(score: float) -> str:
+    return f"{score:.3f}".removeprefix("0")
+
+
+def _signed(value: float) -> str:
+    sign = "−" if math.copysign(1, value) < 0 else "+"
+    return sign + _plain(abs(value))
+
+
+def _compared(row: AblationRow) -> str:
+    found = row.comparison
+    if found is None:
+        raise ValueError(f"{row.configuration.label} is the baseline; it has no difference")
+    mark = "*" if found.adjusted < SIGNIFICANT else ""
+    interval = found.difference
+    return f"{_signed(interval.mean)} [{_signed(interval.low)}, {_signed(interval.high)}]{mark}"
+
+
+def main() -> None:
+    """Score every set and print the tables."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options.add_argument("sets", nargs="+", help="folders in the BEIR layout, or `samples`")
+    options.add_argument("--cache", type=Path, help="where vectors are kept (DATA/cache/evaluation)")
+    chosen = options.parse_args()
+    cache = chosen.cache or load().data / "cache" / "evaluation"
+    cache.mkdir(parents=True, exist_ok=True)
+    print(tables([report(one, cache) for one in chosen.sets]))
+
+
+if __name__ == "__main__":
+    main()
