@@ -141,6 +141,23 @@ def test_only_what_the_index_can_serve_is_decided_for_now() -> None:
     assert found.later.gain == pytest.approx(0.2, abs=0.03)
 
 
+@pytest.mark.parametrize("noise", [independent, alike])
+def test_noise_is_refused_in_both_choices_together(noise: Callable[..., np.ndarray]) -> None:
+    random = np.random.default_rng(12)
+    configurations = [
+        Configuration(context=context, method="convex", weights=(("dense", share),))
+        for context in (0.5, 0.0, 1.0)
+        for share in (0.3, 0.5, 0.7, 0.9)
+    ]
+    promoted = 0
+    for trial in range(100):
+        scores = as_scores(configurations, noise(random, 60, len(configurations)))
+        found = decide(scores, configurations[0], seed=trial)
+        assert found.later is not None
+        promoted += found.now.promoted or found.later.promoted
+    assert promoted <= 5
+
+
 def test_what_a_new_index_must_beat_is_the_incumbent_where_nothing_was_promoted() -> None:
     random = np.random.default_rng(6)
     fused, late = Configuration(method="convex"), Configuration(context=1.0)
