@@ -109,6 +109,7 @@ def search(
     filters: Annotated[
         str | None, typer.Option("--filter", help='JSON, e.g. {"type":"eq","key":"kind","value":"pdf"}')
     ] = None,
+    group_by: Annotated[str | None, typer.Option(help="document: each once, by its best passage")] = None,
     explain: Annotated[bool, typer.Option(help="show why each passage stands where it stands")] = False,
 ) -> None:
     """Find the passages that answer a question."""
@@ -117,6 +118,8 @@ def search(
         options: dict[str, Any] = {"collection": collection, "limit": limit, "mode": mode, "explain": explain}
         if filters is not None:
             options["filters"] = json_option("--filter", filters)
+        if group_by is not None:
+            options["group_by"] = group_by
         found = ask(data, tenant, collection, lambda client: client.search(query, **options))
         output.emit(as_json, found, lambda answer: output.render_results(answer, explain=explain))
         return 0

@@ -16,7 +16,7 @@ from api import output
 from api.commands import UNREACHABLE, WRONG_USE, CommandError, finish
 from api.settings import Settings, load
 from search.fusion import Fusion
-from search.searcher import MODES
+from search.request import MODES
 from search.stores import catalog
 
 if TYPE_CHECKING:  # the command line starts without numpy's, torch's or the evaluation's weight

@@ -10,8 +10,9 @@ import numpy as np
 
 from api.errors import ApiError
 from api.settings import Settings
-from embedder.types import Embedder, Floats, Task
+from embedder.types import Embedder, Floats, Reranker, Task
 from search.analyzer import Analyzer
+from search.reranking import TimedReranker
 from search.stores.switch import Held
 from search.types import IndexConfig
 
@@ -45,6 +46,20 @@ class Models:
                     source=settings.source,
                 )
             return self.loaded[name]
+
+    def reranker(self) -> TimedReranker | None:
+        """What reranks, loaded with the first question that asks for it; None where none is set."""
+        settings = self._settings
+        if not settings.reranker:
+            return None
+
+        def load() -> Reranker:
+            from embedder.rerank import load_reranker
+
+            name, source = settings.reranker, settings.source
+            return load_reranker(name, device=settings.device, dtype=settings.dtype, source=source)
+
+        return TimedReranker(settings.reranker, load, settings.rerank_seconds)
 
     def config(self, embedder: Embedder, analyzer: Analyzer) -> IndexConfig:
         """What an index made now is made with.

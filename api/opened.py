@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from api.models import QueryEmbedder, fingerprint
+from api.settings import Settings
 from embedder.types import Embedder
 from ingest.pipeline import Index
 from search.query import Limits
@@ -47,13 +48,19 @@ def assemble(service: Service, tenant: str, collection: str, live: SwitchStore) 
             raise StoreUnavailableError("the index was given another model meanwhile; start again")
         return query_embedder()
 
-    limits = Limits(
+    to_vector = QueryEmbedder(held, query_embedder, config.dimensions[0])
+    searcher = Searcher(held.store, to_vector, service.analyzer, limits_of(settings), service.reranker)
+    index = Index(tenant, collection, live, embedder, service.analyzer, settings.chunk_tokens)
+    return Opened(live, searcher, index)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The most that one query may ask for."""
+    return Limits(
         query_characters=settings.query_characters,
         limit=settings.limit,
         filter_depth=settings.filter_depth,
         filter_conditions=settings.filter_conditions,
+        expand=settings.expand,
+        rerank_passages=settings.rerank_passages,
     )
-    to_vector = QueryEmbedder(held, query_embedder, config.dimensions[0])
-    searcher = Searcher(held.store, to_vector, service.analyzer, limits)
-    index = Index(tenant, collection, live, embedder, service.analyzer, settings.chunk_tokens)
-    return Opened(live, searcher, index)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from search.types import Hit, MetadataValue
-
-MOST = 1e6
-"""Of numbers that are multiplied and added up: a float stays finite."""
+from search.types import MetadataValue
 
 
 class Strict(BaseModel):
@@ -31,85 +28,6 @@ class Strict(BaseModel):
                     {"unknown": ", ".join(unknown), "known": ", ".join(cls.model_fields)},
                 )
         return value
-
-
-class FusionBody(Strict):
-    """How the legs' lists become one."""
-
-    method: Literal["rrf", "dbsf", "convex"] = "rrf"
-    k: float = Field(60, gt=0, le=MOST, description="rank constant of RRF")
-    weights: dict[str, Annotated[float, Field(ge=0, le=MOST)]] = Field(
-        {}, description="per leg: dense, bm25; 1.0 where absent"
-    )
-
-
-class SearchBody(Strict):
-    """A question. Only `query` is required."""
-
-    query: str
-    collection: str = "default"
-    limit: int = 10
-    offset: int = 0
-    mode: Literal["hybrid", "dense", "bm25"] = "hybrid"
-    filters: dict[str, Any] | None = None
-    fusion: FusionBody | None = Field(
-        None,
-        description="absent: the collection's own, where `latewood tune` promoted one, else rrf with k 60",
-    )
-    min_score: dict[str, float] = Field({}, description="per leg: leave out candidates scored below")
-    explain: bool = False
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={
-            "examples": [
-                {"query": "What does error E-4071 mean?", "limit": 5, "mode": "hybrid", "explain": True}
-            ]
-        },
-    )
-
-
-class LegOut(BaseModel):
-    """One leg's part: rank from one, raw score, what it added to the fused score."""
-
-    rank: int
-    score: float
-    contribution: float
-
-
-class ExplainOut(BaseModel):
-    """Why a result stands where it stands; contributions add up to `fused`."""
-
-    legs: dict[str, LegOut]
-    fused: float
-
-
-class ResultOut(BaseModel):
-    """A passage to cite. `start`/`end` are character offsets into the document's text, end exclusive."""
-
-    id: str
-    document_id: str
-    uri: str
-    title: str
-    score: float
-    text: str
-    headings: list[str]
-    start: int
-    end: int
-    page_start: int | None
-    page_end: int | None
-    metadata: dict[str, MetadataValue]
-    explain: ExplainOut | None = None
-
-
-class SearchOut(BaseModel):
-    """Results, best first; times in milliseconds."""
-
-    results: list[ResultOut]
-    mode: str
-    took_ms: dict[str, float]
-    request_id: str
 
 
 def _checked_metadata(value: Any) -> Any:
@@ -240,29 +158,3 @@ class ErrorOut(BaseModel):
     """The one shape of every error."""
 
     error: ErrorDetail
-
-
-def result_from(hit: Hit, *, explain: bool) -> ResultOut:
-    """A hit as the contract shows it."""
-    chunk, document = hit.passage.chunk, hit.passage.document
-    legs = {
-        name: LegOut(rank=leg.rank, score=leg.score, contribution=leg.contribution)
-        for name, leg in hit.legs.items()
-    }
-    result = ResultOut(
-        id=chunk.id,
-        document_id=document.id,
-        uri=document.uri,
-        title=document.title,
-        score=hit.score,
-        text=chunk.text,
-        headings=list(chunk.headings),
-        start=chunk.start,
-        end=chunk.end,
-        page_start=chunk.page_start,
-        page_end=chunk.page_end,
-        metadata=dict(document.metadata),
-    )
-    if explain:  # a field that is not set is not part of the answer
-        result.explain = ExplainOut(legs=legs, fused=hit.score)
-    return result

@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     fetch: bool = Field(
         False, description="fetch a named model's weights from the hub when they are not on this machine"
     )
+    reranker: str = Field("", description="cross-encoder that a search may ask for; a name or a folder")
+    rerank_seconds: float = Field(
+        2.0, gt=0, allow_inf_nan=False, description="time for a rerank; the fused order is answered after it"
+    )
     device: str = Field("auto", description="`auto`, `cpu` or `cuda`")
     dtype: str = Field("auto", description="`auto`, `float32` or `bfloat16`")
     context: float | None = Field(
@@ -74,6 +78,8 @@ class Settings(BaseSettings):
     limit: int = Field(1000, ge=1, description="largest `offset + limit` of a search")
     filter_depth: int = Field(8, ge=1, description="deepest nesting of a filter")
     filter_conditions: int = Field(64, ge=1, description="most conditions in a filter")
+    rerank_passages: int = Field(100, ge=1, description="most passages a search may have reranked")
+    expand: int = Field(10, ge=0, description="most neighbouring passages on each side of a result")
     body_bytes: int = Field(10_000_000, ge=1, description="largest JSON body")
     upload_bytes: int = Field(200_000_000, ge=1, description="largest upload")
     file_bytes: int = Field(500_000_000, ge=1, description="largest file of a folder")

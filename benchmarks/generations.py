@@ -33,7 +33,7 @@ from embedder.types import Floats, ModelDescription, Offsets, SpannedText, Task,
 from ingest.jobs import FINAL
 from ingest.pipeline import ingest
 from ingest.types import Document, document_id
-from search.searcher import SearchRequest
+from search.request import SearchRequest
 from search.stores import catalog
 from search.types import Chunk, DocumentInfo, Manifest, ManifestWrite, Passage, Record
 

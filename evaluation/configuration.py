@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from search.fusion import DEFAULT_K, Fusion
-from search.searcher import MODES
+from search.request import MODES
 from search.types import QueryError
 
 INDEX_TIME = ("context", "chunk_tokens", "dimensions", "k1", "b", "language")

@@ -13,7 +13,7 @@ from embedder.types import Floats
 from evaluation.bm25 import Bm25Parameters, Postings, postings
 from evaluation.corpus import Corpus
 from search.analyzer import Analyzer
-from search.searcher import LEG_DEPTH
+from search.paging import LEG_DEPTH
 from search.stores.dense import prefix
 from search.types import Candidate
 

@@ -20,7 +20,8 @@ from evaluation.metrics import PerQuery
 from evaluation.reading import DatasetError, EvaluationError
 from search.analyzer import Analyzer
 from search.fusion import fuse
-from search.searcher import LEG_DEPTH, MODES
+from search.paging import LEG_DEPTH
+from search.request import MODES
 from search.types import Candidate
 
 DEFAULT_CHUNK_TOKENS = 256

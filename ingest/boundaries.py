@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from embedder.types import Offsets
 from ingest.types import Element, ElementKind
+from search.sentences import stops
 
 Positions = NDArray[np.int64]
 Strengths = NDArray[np.int8]
@@ -173,16 +174,7 @@ _KINDS = {
     ElementKind.TABLE: _LINES,
     ElementKind.CODE: _CODE,
 }
-_CLOSERS = "\"'”’»›)]}」』”’）】》〉"
-_SPACED_STOP = re.compile(rf"[.!?…{re.escape(_CLOSERS)}]\s+")
-_FULL_STOP = re.compile(rf"[。！？｡．؟۔।॥։።፧၊။។៕᠃][{re.escape(_CLOSERS)}]{{0,4}}\s*")
-_WORD_BEFORE = re.compile(r"[^\W_]+(?:\.[^\W_]+)*\Z")
 _LINE_START = re.compile(r"\n\s*")
-_ABBREVIATION = re.compile(
-    r"(al|approx|bzw|ca|cf|ch|dept|dr|eds?|etc|e\.g|figs?|i\.e|jr|mrs?|ms|nos?|nr|pp?|prof|sec|sr|st|tab|u\.a"
-    r"|usw|vgl|vols?|vs|z\.b|[a-z]|\d\d?)\Z",
-    re.IGNORECASE,
-)
 
 
 def _kinds(length: int, elements: Sequence[Element]) -> NDArray[np.int8]:
@@ -195,17 +187,8 @@ def _kinds(length: int, elements: Sequence[Element]) -> NDArray[np.int8]:
 
 def _mark_sentences(room: _Room, kinds: NDArray[np.int8]) -> None:
     text, strength = room.text, room.strength
-    for found in _SPACED_STOP.finditer(text):
-        cut = found.end()
-        if (
-            cut < len(text)
-            and kinds[found.start()] in (_PROSE, _LINES)
-            and _ends_sentence(text, found.start() + 1, cut)
-        ):
-            strength[cut] = max(strength[cut], Strength.SENTENCE)
-    for found in _FULL_STOP.finditer(text):
-        cut = found.end()
-        if cut < len(text) and kinds[found.start()] in (_PROSE, _LINES):
+    for stop, cut in stops(text):
+        if kinds[stop] in (_PROSE, _LINES):
             strength[cut] = max(strength[cut], Strength.SENTENCE)
     for found in _LINE_START.finditer(text):
         cut = found.end()
@@ -218,20 +201,6 @@ def _mark_sentences(room: _Room, kinds: NDArray[np.int8]) -> None:
             room.strength[line if kind == _CODE else cut] = Strength.BLANK_LINE
         elif kind in (_LINES, _CODE):
             room.strength[line] = Strength.LINE
-
-
-def _ends_sentence(text: str, end: int, following: int) -> bool:
-    """Whether the stop that ends at `end` closes a sentence rather than an abbreviation or a number."""
-    stop = end
-    while stop > 0 and end - stop < 4 and text[stop - 1] in _CLOSERS:
-        stop -= 1
-    mark = text[stop - 1 : stop]
-    if mark in ("!", "?"):
-        return True
-    if mark not in (".", "…") or text[following].islower():
-        return False
-    word = _WORD_BEFORE.search(text, max(0, stop - 33), stop - 1)
-    return word is None or _ABBREVIATION.match(word[0]) is None
 
 
 # --- elements -----------------------------------------------------------------------------------------------

@@ -50,6 +50,14 @@ class Explain(TypedDict):
 
     legs: dict[str, LegPart]
     fused: float
+    rerank: NotRequired[float]
+
+
+class SpanOf(TypedDict):
+    """Character offsets into a result's `text`, end exclusive."""
+
+    start: int
+    end: int
 
 
 class Result(TypedDict):
@@ -67,7 +75,21 @@ class Result(TypedDict):
     page_start: int | None
     page_end: int | None
     metadata: dict[str, Any]
+    highlights: NotRequired[list[SpanOf]]
+    sentence: NotRequired[SpanOf | None]
+    before: NotRequired[str]
+    after: NotRequired[str]
     explain: NotRequired[Explain]
+
+
+class RerankState(TypedDict):
+    """What became of a rerank: not `applied`, the order is the fused one, and `reason` says why."""
+
+    model: str
+    top_n: int
+    applied: bool
+    reason: str
+    seconds: float
 
 
 class SearchResponse(TypedDict):
@@ -75,8 +97,25 @@ class SearchResponse(TypedDict):
 
     results: list[Result]
     mode: str
+    rerank: NotRequired[RerankState]
     took_ms: dict[str, float]
     request_id: str
+
+
+class FacetValue(TypedDict):
+    """A value, and the number of documents that a filter `eq` on it leaves."""
+
+    value: str | int | float | bool
+    documents: int
+
+
+class Facets(TypedDict):
+    """Values of a key, most documents first; `distinct` counts those that were not asked for, too."""
+
+    key: str
+    documents: int
+    values: list[FacetValue]
+    distinct: int
 
 
 class DocumentSummary(TypedDict):
@@ -167,8 +206,25 @@ class Client:
         return _object(answer) if answer.content else {}
 
     def search(self, query: str, **options: Any) -> SearchResponse:
-        """`POST /search`; options are its fields: collection, limit, mode, filters, explain, …."""
+        """`POST /search`; options are its fields: collection, limit, offset, mode, filters, group_by, ….
+
+        The README's table of routes names them all.
+        """
         return cast(SearchResponse, self.call("POST", "/search", json={"query": query, **options}))
+
+    def facets(
+        self,
+        key: str,
+        *,
+        collection: str = "default",
+        filters: Mapping[str, Any] | None = None,
+        limit: int = 20,
+    ) -> Facets:
+        """How many documents have each value of a key, of those that match the filters."""
+        params = {"key": key, "collection": collection, "limit": str(limit)}
+        if filters is not None:
+            params["filters"] = json.dumps(filters)
+        return cast(Facets, self.call("GET", "/facets", params=params))
 
     def documents(self, collection: str = "default") -> Iterator[DocumentSummary]:
         """Every document of a collection, page by page."""

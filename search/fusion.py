@@ -7,13 +7,13 @@ returns every candidate of any list, best first. The contributions in a trace ad
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 from search.types import Candidate, Fused, LegTrace, QueryError
 
 Lists = Mapping[str, Sequence[Candidate]]
-_Contribution = Callable[[int, float], float]
 
 DEFAULT_K = 60.0
 METHODS = ("rrf", "dbsf", "convex")
@@ -48,48 +48,117 @@ class Fusion:
             raise QueryError("every fusion weight is 0; give at least one leg a weight above 0")
 
 
-def fuse(fusion: Fusion, lists: Lists) -> list[Fused]:
+class Ranking(Sequence[Fused]):
+    """Every candidate of any list by the sum of its contributions, best first, ties by id.
+
+    A trace is made when its place is looked at: a page shows ten of the hundreds that are ranked.
+    """
+
+    def __init__(self, lists: Lists, parts: Mapping[str, Iterable[float]]) -> None:
+        """Rank.
+
+        Args:
+            lists: a ranked list per leg.
+            parts: what each place of each list adds to its candidate.
+        """
+        self._lists = lists
+        self._parts = {name: list(parts[name]) for name in lists}
+        self._ranks: dict[str, dict[str, int]] = {}
+        scores: dict[str, float] = {}
+        for name, candidates in lists.items():
+            for candidate, part in zip(candidates, self._parts[name], strict=True):
+                scores[candidate.id] = scores.get(candidate.id, 0.0) + part
+        self._scores = scores
+        # Sorting keeps the order of equals, so the ids' own order is what is left among equal scores.
+        self.ids = sorted(sorted(scores), key=scores.__getitem__, reverse=True)
+        """Ids, best first."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Fused]:
+        return map(self.of, self.ids)
+
+    @overload
+    def __getitem__(self, place: int) -> Fused: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Fused]: ...
+
+    def __getitem__(self, place: int | slice) -> Fused | list[Fused]:
+        if isinstance(place, slice):
+            return [self.of(one) for one in self.ids[place]]
+        return self.of(self.ids[place])
+
+    def of(self, identity: str) -> Fused:
+        """One candidate with its trace.
+
+        Raises:
+            KeyError: no list has it.
+        """
+        legs = {}
+        for name, candidates in self._lists.items():
+            at = self._places(name).get(identity)
+            if at is not None:
+                legs[name] = LegTrace(at + 1, candidates[at].score, self._parts[name][at])
+        return Fused(identity, self._scores[identity], legs)
+
+    def _places(self, name: str) -> dict[str, int]:
+        if name not in self._ranks:
+            self._ranks[name] = {candidate.id: at for at, candidate in enumerate(self._lists[name])}
+        return self._ranks[name]
+
+
+def fuse(fusion: Fusion, lists: Lists) -> Ranking:
     """Fuse as `fusion` says."""
     if fusion.method == "rrf":
         return rrf(lists, fusion.weights, k=fusion.k)
     return (dbsf if fusion.method == "dbsf" else convex)(lists, fusion.weights)
 
 
-def rrf(lists: Lists, weights: Mapping[str, float], *, k: float = DEFAULT_K) -> list[Fused]:
+def alone(name: str, candidates: Sequence[Candidate]) -> Ranking:
+    """A single leg's own list: its score is all there is."""
+    return Ranking({name: candidates}, {name: [candidate.score for candidate in candidates]})
+
+
+def rrf(lists: Lists, weights: Mapping[str, float], *, k: float = DEFAULT_K) -> Ranking:
     """Reciprocal rank fusion: a candidate's leg adds weight / (k + rank), ranks from one.
 
     Cormack, Clarke, Büttcher: Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning
     Methods, SIGIR 2009.
     """
 
-    def leg(name: str) -> _Contribution:
+    def leg(name: str, candidates: Sequence[Candidate]) -> list[float]:
         weight = weights.get(name, 1.0)
-        return lambda rank, _score: weight / (k + rank)
+        return [weight / (k + rank) for rank in range(1, len(candidates) + 1)]
 
-    return _fused(lists, {name: leg(name) for name in lists})
+    return _fused(lists, leg)
 
 
-def dbsf(lists: Lists, weights: Mapping[str, float]) -> list[Fused]:
-    """Distribution-based score fusion: scores are set between mean ± 3 standard deviations of their list.
+def dbsf(lists: Lists, weights: Mapping[str, float]) -> Ranking:
+    """Distribution-based score fusion: a list's scores, measured between its mean ± 3 standard deviations.
 
-    (score − (mean − 3σ)) / 6σ, cut to 0…1, times the weight; a list whose scores are all equal, and so says
-    nothing about order, counts ½. Mazzeschi: Distribution-Based Score Fusion, 2023.
+    (score − (mean − 3σ)) / 6σ, times the weight, with the sample's deviation (n − 1). A score beyond three
+    deviations, as the first of a BM25 list often is, lies beyond 0…1 and keeps its distance; a list whose
+    scores are all equal, and so says nothing about order, counts ½. Mazzeschi: Distribution-Based Score
+    Fusion, 2023; as Qdrant has it.
     """
 
-    def leg(name: str, candidates: Sequence[Candidate]) -> _Contribution:
+    def leg(name: str, candidates: Sequence[Candidate]) -> list[float]:
         weight = weights.get(name, 1.0)
-        mean = math.fsum(candidate.score for candidate in candidates) / max(1, len(candidates))
-        variance = math.fsum((candidate.score - mean) ** 2 for candidate in candidates)
-        deviation = math.sqrt(variance / max(1, len(candidates) - 1))
-        if deviation == 0 or candidates[0].score == candidates[-1].score:
-            return lambda _rank, _score: weight * 0.5
+        scores = [candidate.score for candidate in candidates]
+        mean = math.fsum(scores) / max(1, len(scores))
+        variance = math.fsum((score - mean) ** 2 for score in scores) / max(1, len(scores) - 1)
+        deviation = math.sqrt(variance)
+        if deviation == 0 or scores[0] == scores[-1]:
+            return [weight * 0.5] * len(scores)
         low = mean - 3 * deviation
-        return lambda _rank, score: weight * min(1.0, max(0.0, (score - low) / (6 * deviation)))
+        return [weight * (score - low) / (6 * deviation) for score in scores]
 
-    return _fused(lists, {name: leg(name, candidates) for name, candidates in lists.items()})
+    return _fused(lists, leg)
 
 
-def convex(lists: Lists, weights: Mapping[str, float]) -> list[Fused]:
+def convex(lists: Lists, weights: Mapping[str, float]) -> Ranking:
     """Convex combination of scores set between the least and the greatest of their list.
 
     weight / Σ weights × (score − min) / (max − min); a candidate a leg did not return gets nothing from it,
@@ -98,25 +167,17 @@ def convex(lists: Lists, weights: Mapping[str, float]) -> list[Fused]:
     """
     total = math.fsum(weights.get(name, 1.0) for name in lists) or 1.0
 
-    def leg(name: str, candidates: Sequence[Candidate]) -> _Contribution:
+    def leg(name: str, candidates: Sequence[Candidate]) -> list[float]:
         share = weights.get(name, 1.0) / total
-        low = min((candidate.score for candidate in candidates), default=0.0)
-        span = max((candidate.score for candidate in candidates), default=0.0) - low
+        scores = [candidate.score for candidate in candidates]
+        low = min(scores, default=0.0)
+        span = max(scores, default=0.0) - low
         if span == 0:
-            return lambda _rank, _score: share
-        return lambda _rank, score: share * (score - low) / span
+            return [share] * len(scores)
+        return [share * (score - low) / span for score in scores]
 
-    return _fused(lists, {name: leg(name, candidates) for name, candidates in lists.items()})
+    return _fused(lists, leg)
 
 
-def _fused(lists: Lists, contributions: Mapping[str, _Contribution]) -> list[Fused]:
-    scores: dict[str, float] = {}
-    traces: dict[str, dict[str, LegTrace]] = {}
-    for name, candidates in lists.items():
-        contribution = contributions[name]
-        for rank, candidate in enumerate(candidates, 1):
-            part = contribution(rank, candidate.score)
-            scores[candidate.id] = scores.get(candidate.id, 0.0) + part
-            traces.setdefault(candidate.id, {})[name] = LegTrace(rank, candidate.score, part)
-    fused = [Fused(identity, scores[identity], legs) for identity, legs in traces.items()]
-    return sorted(fused, key=lambda one: (-one.score, one.id))
+def _fused(lists: Lists, leg: Callable[[str, Sequence[Candidate]], list[float]]) -> Ranking:
+    return Ranking(lists, {name: leg(name, candidates) for name, candidates in lists.items()})

@@ -21,6 +21,8 @@ class Limits:
     filter_depth: int = 8
     filter_conditions: int = 64
     filter_values: int = 1000
+    expand: int = 10
+    rerank_passages: int = 100
 
 
 LIMITS = Limits()

@@ -1,71 +1,30 @@
-"""The query walk: words to legs, one trip to the store, fusion, the page asked for."""
+"""The query walk: words to legs, ranked lists from the store, fusion, the page, and what goes with it."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
-from embedder.types import Floats
+from embedder.types import Floats, SparseVector
 from search.analyzer import Analyzer
-from search.fusion import Fusion, fuse
-from search.query import LIMITS, Limits, check_filter
+from search.answer import Hit, Reranked, SearchResult, Timing
+from search.fusion import alone, fuse
+from search.highlights import mark
+from search.neighbours import with_neighbours
+from search.paging import Look, page
+from search.query import LIMITS, Limits
+from search.request import MODES, SearchRequest, check_request
+from search.reranking import BUDGET, TimedReranker
 from search.stores.base import Store
-from search.types import (
-    Candidate,
-    DenseQuery,
-    Filter,
-    Fused,
-    Hit,
-    Leg,
-    LegTrace,
-    Passage,
-    QueryError,
-    StoreUnavailableError,
-)
+from search.types import Chunk, DenseQuery, Fused, Leg, QueryError, StoreUnavailableError
 
-MODES: Mapping[str, tuple[str, ...]] = {"hybrid": ("dense", "bm25"), "dense": ("dense",), "bm25": ("bm25",)}
-"""The legs of each mode."""
-
-LEG_DEPTH = 200
 _ATTEMPTS = 8
+_TOGETHER = 3  # times the places asked for: candidates whose documents are looked up in one trip
 
 
-@dataclass(frozen=True, slots=True)
-class SearchRequest:
-    """A query.
-
-    Attributes:
-        limit, offset: the page of the fused list to return.
-        min_score: per leg, the least raw score a candidate needs there to count in that leg.
-    """
-
-    query: str
-    limit: int = 10
-    offset: int = 0
-    mode: str = "hybrid"
-    where: Filter | None = None
-    fusion: Fusion = field(default_factory=Fusion)
-    min_score: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Milliseconds spent: embedding the query, in store and fusion, and in all."""
-
-    embed: float
-    search: float
-    total: float
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """Hits, best first, how they were found, and how long it took."""
-
-    hits: tuple[Hit, ...]
-    mode: str
-    took_ms: Timing
+class _ChangedError(Exception):
+    """A passage that was ranked is gone: the ranking is out of date."""
 
 
 class Searcher:
@@ -77,6 +36,7 @@ class Searcher:
         embed_query: Callable[[str], Floats],
         analyzer: Analyzer,
         limits: Limits = LIMITS,
+        reranker: TimedReranker | None = None,
     ) -> None:
         """Search `store`.
 
@@ -85,11 +45,13 @@ class Searcher:
             embed_query: text to (dim,) float32 unit vector, at the largest stored dimension.
             analyzer: the one the index was made with.
             limits: the most that one query may ask for.
+            reranker: what reranks, where one is set.
         """
         self._store = store
         self._embed_query = embed_query
         self._analyzer = analyzer
         self._limits = limits
+        self._reranker = reranker
 
     def search(self, request: SearchRequest) -> SearchResult:
         """Answer one query.
@@ -97,90 +59,166 @@ class Searcher:
         Raises:
             QueryError: the request cannot be answered as asked.
             StoreUnavailableError: the store cannot be reached, or changed under every attempt.
+            EmbedderError: the question cannot be embedded, or the reranker cannot be loaded or failed.
         """
         check_request(request, self._limits)
+        reranker = self._reranker_for(request)
         started = time.perf_counter()
-        names = MODES[request.mode]
-        dense = self._embed_query(request.query) if "dense" in names else None
+        dense = self._embed_query(request.query) if "dense" in MODES[request.mode] else None
         embedded = time.perf_counter()
-        legs = [self._leg(name, request, dense) for name in names]
-        hits = self._hits(request, legs)
-        done = time.perf_counter()
-        took = Timing((embedded - started) * 1e3, (done - embedded) * 1e3, (done - started) * 1e3)
-        return SearchResult(hits, request.mode, took)
-
-    def _leg(self, name: str, request: SearchRequest, dense: Floats | None) -> Leg:
-        depth = max(LEG_DEPTH, 4 * (request.offset + request.limit))
-        query = (
-            self._analyzer.query_vector(request.query)
-            if dense is None or name == "bm25"
-            else DenseQuery(dense)
-        )
-        return Leg(name, query, depth, request.min_score.get(name))
-
-    def _hits(self, request: SearchRequest, legs: list[Leg]) -> tuple[Hit, ...]:
-        """Rank and fetch as one step: a passage that vanished in between means the ranking is out of date."""
+        queries = {name: self._query(name, request, dense) for name in MODES[request.mode]}
         for _ in range(_ATTEMPTS):
-            lists = self._store.search(legs, request.where)
-            ranked = _ranked(request, {leg.name: found for leg, found in zip(legs, lists, strict=True)})
-            page = ranked[request.offset : request.offset + request.limit]
-            passages = self._store.fetch([one.id for one in page]) if page else []
-            if len(passages) == len(page):
-                return tuple(_hit(passage, one) for passage, one in zip(passages, page, strict=True))
+            walk = _Walk(self._store, request, queries, self._limits.limit)
+            told, waited = None, 0.0
+            try:
+                if reranker is None:
+                    hits = walk.fused()
+                else:
+                    hits, told, waited = walk.reranked(reranker)
+                hits = walk.expanded(hits)
+            except _ChangedError:
+                continue
+            if request.highlight:
+                hits = [self._marked(request.query, hit) for hit in hits]
+            done = time.perf_counter()
+            took = Timing(
+                embed=(embedded - started) * 1e3,
+                search=(done - embedded - waited) * 1e3,
+                rerank=None if told is None else waited * 1e3,
+                total=(done - started) * 1e3,
+            )
+            return SearchResult(tuple(hits), request.mode, took, told)
         raise StoreUnavailableError(
             f"the index changed during each of {_ATTEMPTS} attempts to answer; ask again in a moment"
         )
 
+    def _marked(self, query: str, hit: Hit) -> Hit:
+        passage = hit.passage
+        found = mark(self._analyzer, query, passage.chunk.text, passage.document.language)
+        return replace(hit, marks=found)
 
-def _ranked(request: SearchRequest, lists: Mapping[str, list[Candidate]]) -> list[Fused]:
-    """The fused list; with one leg, that leg's own list and scores."""
-    if len(lists) > 1:
-        return fuse(request.fusion, lists)
-    ((name, candidates),) = lists.items()
-    return [
-        Fused(one.id, one.score, {name: LegTrace(rank, one.score, one.score)})
-        for rank, one in enumerate(candidates, 1)
-    ]
+    def _query(self, name: str, request: SearchRequest, dense: Floats | None) -> DenseQuery | SparseVector:
+        if dense is None or name == "bm25":
+            return self._analyzer.query_vector(request.query)
+        return DenseQuery(dense)
 
+    def _reranker_for(self, request: SearchRequest) -> TimedReranker | None:
+        """The reranker that was asked for.
 
-def _hit(passage: Passage, fused: Fused) -> Hit:
-    return Hit(passage, fused.score, fused.legs)
-
-
-def check_request(request: SearchRequest, limits: Limits = LIMITS) -> None:
-    """Hold a request against the limits.
-
-    Raises:
-        QueryError: naming the value, the limit and the remedy.
-    """
-    length = len(request.query)
-    if not request.query.strip():
-        raise QueryError("the query is empty; give it at least one word")
-    if length > limits.query_characters:
-        raise QueryError(
-            f"the query has {length} characters; at most {limits.query_characters} are allowed; shorten it"
-        )
-    if not 1 <= request.limit <= limits.limit:
-        raise QueryError(f"limit is {request.limit}; it must be from 1 to {limits.limit}")
-    if request.offset < 0:
-        raise QueryError(f"offset is {request.offset}; it must be 0 or more")
-    if request.offset + request.limit > limits.limit:
-        raise QueryError(
-            f"offset + limit is {request.offset + request.limit}; at most {limits.limit} results can be "
-            "paged through; narrow the query or filter it"
-        )
-    if request.mode not in MODES:
-        raise QueryError(f"mode {request.mode!r} is not known; one of: {', '.join(MODES)}")
-    _check_legs("min_score", request.min_score)
-    _check_legs("fusion weights", request.fusion.weights)
-    if request.where is not None:
-        check_filter(request.where, limits)
+        Raises:
+            QueryError: none is set, or another.
+        """
+        if request.rerank is None:
+            return None
+        if self._reranker is None:
+            raise QueryError("rerank was asked for, but no reranker is set; name one in RERANKER")
+        if request.rerank.model not in {"", self._reranker.name}:
+            raise QueryError(
+                f"rerank model {request.rerank.model!r:.80} is not the one that is set; "
+                f"leave it out, or name {self._reranker.name!r}"
+            )
+        return self._reranker
 
 
-def _check_legs(what: str, values: Mapping[str, float]) -> None:
-    known = MODES["hybrid"]
-    for name, value in values.items():
-        if name not in known:
-            raise QueryError(f"{what} names the leg {name!r}; one of: {', '.join(known)}")
-        if not math.isfinite(value):
-            raise QueryError(f"{what} of {name!r} is {value}; it must be a finite number")
+class _Walk:
+    """One attempt: it ends with _ChangedError when what it ranked is there no more."""
+
+    def __init__(
+        self,
+        store: Store,
+        request: SearchRequest,
+        queries: dict[str, DenseQuery | SparseVector],
+        most: int,
+    ) -> None:
+        self._store = store
+        self._request = request
+        self._queries = queries
+        self._most = most
+
+    def fused(self) -> list[Hit]:
+        """The page of the fused list."""
+        request = self._request
+        keys = self._documents if request.group_by == "document" else _themselves
+        return self._read(page(self._look, keys, request.offset, request.end, self._most))
+
+    def reranked(self, reranker: TimedReranker) -> tuple[list[Hit], Reranked, float]:
+        """The page of the first `top_n` in the reranker's order, in the fused one if it was late.
+
+        Returns:
+            the hits, what became of the rerank, and the seconds spent on it.
+        """
+        request, top_n = self._request, self._top_n
+        hits = self._read(page(self._look, _themselves, 0, top_n, max(self._most, top_n)))
+        started = time.perf_counter()
+        scores = reranker.scores(request.query, [_to_be_read(hit.passage.chunk) for hit in hits])
+        waited = time.perf_counter() - started
+        reason = "" if scores is not None else BUDGET
+        told = Reranked(reranker.name, top_n, scores is not None, reason, reranker.seconds)
+        if scores is not None:
+            scored = [replace(hit, score=one, rerank=one) for hit, one in zip(hits, scores, strict=True)]
+            hits = sorted(scored, key=lambda hit: (-hit.score, hit.passage.chunk.id))
+        if request.group_by == "document":
+            hits = _one_a_document(hits)
+        return hits[request.offset : request.end], told, waited
+
+    def expanded(self, hits: list[Hit]) -> list[Hit]:
+        """With the text around each, where it was asked for."""
+        expand = self._request.expand
+        if not hits or not (expand.before or expand.after):
+            return hits
+        found = with_neighbours(hits, expand, self._store.fetch)
+        if found is None:
+            raise _ChangedError
+        return found
+
+    @property
+    def _top_n(self) -> int:
+        rerank = self._request.rerank
+        return 0 if rerank is None else rerank.top_n
+
+    def _look(self, depth: int) -> Look:
+        request = self._request
+        legs = [Leg(name, query, depth, request.min_score.get(name)) for name, query in self._queries.items()]
+        found = self._store.search(legs, request.where)
+        lists = {leg.name: ranked for leg, ranked in zip(legs, found, strict=True)}
+        whole = all(len(ranked) < depth for ranked in found)
+        if len(lists) > 1:
+            return Look(fuse(request.fusion, lists), whole)
+        ((name, candidates),) = lists.items()
+        return Look(alone(name, candidates), whole)
+
+    def _documents(self, ids: list[str]) -> Iterator[tuple[str, str]]:
+        """Each passage's document, looked up as far as anyone reads on."""
+        step = _TOGETHER * self._request.end
+        for start in range(0, len(ids), step):
+            some = ids[start : start + step]
+            keys = self._store.locate(some)
+            if len(keys) < len(some):
+                raise _ChangedError
+            yield from ((one.id, one.document_id) for one in keys)
+
+    def _read(self, places: Sequence[Fused]) -> list[Hit]:
+        passages = self._store.fetch([one.id for one in places]) if places else []
+        if len(passages) < len(places):
+            raise _ChangedError
+        return [
+            Hit(passage, one.score, one.score, one.legs)
+            for passage, one in zip(passages, places, strict=True)
+        ]
+
+
+def _themselves(ids: list[str]) -> Iterable[tuple[str, str]]:
+    return zip(ids, ids, strict=True)
+
+
+def _one_a_document(hits: Iterable[Hit]) -> list[Hit]:
+    """Each document's best passage."""
+    best: dict[str, Hit] = {}
+    for hit in hits:
+        best.setdefault(hit.passage.chunk.document_id, hit)
+    return list(best.values())
+
+
+def _to_be_read(chunk: Chunk) -> str:
+    """What a reranker reads: what is indexed of a passage, its title and headings first."""
+    return f"{chunk.context}\n{chunk.text}" if chunk.context else chunk.text

@@ -94,8 +94,13 @@ class Chunk:
 
     @property
     def id(self) -> str:
-        """uuid5(document id, version/ordinal)."""
-        return str(uuid.uuid5(uuid.UUID(self.document_id), f"{self.version}/{self.ordinal}"))
+        """See `chunk_id`."""
+        return chunk_id(self.document_id, self.version, self.ordinal)
+
+
+def chunk_id(document_id: str, version: str, ordinal: int) -> str:
+    """A chunk's id: uuid5(document id, version/ordinal)."""
+    return str(uuid.uuid5(uuid.UUID(document_id), f"{version}/{ordinal}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,15 +307,6 @@ class Fused:
     """A fused candidate; the contributions of its legs add up to `score` (within 1e-6)."""
 
     id: str
-    score: float
-    legs: Mapping[str, LegTrace]
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A passage that answers, its score, and why."""
-
-    passage: Passage
     score: float
     legs: Mapping[str, LegTrace]
 

@@ -16,7 +16,7 @@ from api.settings import Settings
 from ingest.jobs import FINAL, Job
 from ingest.known import manifests
 from ingest.sync import SyncOptions
-from search.searcher import SearchRequest
+from search.request import SearchRequest
 from search.types import Manifest
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from embedder.types import Vectors
+from search.facets import Facets
 from search.types import (
     Candidate,
     ChunkKey,
@@ -132,6 +133,10 @@ class Store(Protocol):
         """The chunks that are visible, in the order asked; what is gone is left out."""
         ...
 
+    def locate(self, ids: Sequence[str]) -> list[ChunkKey]:
+        """Whose these chunks are, of those that are visible, in the order asked; cheaper than `fetch`."""
+        ...
+
     def chunks_of(self, document_id: str, *, first: int = 0, last: int | None = None) -> list[Passage]:
         """The live version's chunks by ordinal, `first` to `last` inclusive; empty when there is none."""
         ...
@@ -163,6 +168,14 @@ class Store(Protocol):
 
     def count(self, where: Filter | None = None) -> int:
         """Visible chunks that match."""
+        ...
+
+    def facets(self, key: str, where: Filter | None = None) -> Facets:
+        """Values of a key among the documents that answer and have a visible chunk that matches.
+
+        Raises:
+            QueryError: `page`, or a key that is not possible; a filter as in `search`.
+        """
         ...
 
     def stats(self) -> StoreStats:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from embedder.types import Vectors
+from search.facets import Facets
 from search.stores.dense import check_query, check_vectors
 from search.stores.edge_process import CALL_SECONDS, WorkerDiedError, WorkerProcess, candidates
 from search.stores.payload import check_cursor, check_info, manifest_from, passage_from
@@ -179,6 +180,11 @@ class EdgeStore:
         """See `Store.fetch`."""
         return [passage_from(payload) for payload in self._call("fetch", list(ids))]
 
+    def locate(self, ids: Sequence[str]) -> list[ChunkKey]:
+        """See `Store.locate`."""
+        found: list[ChunkKey] = self._call("locate", list(ids))
+        return found
+
     def chunks_of(self, document_id: str, *, first: int = 0, last: int | None = None) -> list[Passage]:
         """See `Store.chunks_of`."""
         return [passage_from(payload) for payload in self._call("chunks_of", document_id, first, last)]
@@ -223,6 +229,11 @@ class EdgeStore:
         """See `Store.count`."""
         found: int = self._call("count", where)
         return found
+
+    def facets(self, key: str, where: Filter | None = None) -> Facets:
+        """See `Store.facets`."""
+        counted: Facets = self._call("facets", key, where)
+        return counted
 
     def stats(self) -> StoreStats:
         """See `Store.stats`."""

@@ -14,8 +14,10 @@ import qdrant_edge as edge
 from qdrant_client import models
 
 from embedder.types import Floats, SparseVector, Vectors
+from search.facets import Facets, check_key, count
 from search.stores.convert import query_request, to_filter
 from search.stores.dense import prefix, vector_name
+from search.stores.edge_facets import values_of
 from search.stores.edge_manifests import ManifestTable, scroll_after, uuids
 from search.stores.edge_process import Ranked
 from search.stores.edge_records import RecordFile
@@ -44,6 +46,8 @@ from search.types import (
     StoreDamagedError,
     StoreStats,
 )
+
+_KEY = ("document_id", "version", "ordinal")
 
 Read = tuple[list[Payload], Floats, list[SparseVector]]
 """Chunks on the wire: payloads, dense rows (n, largest dimension), sparse vectors."""
@@ -180,22 +184,32 @@ class EdgeIndex:
         while len(points) == asked and points[leg.limit - 1].score == points[-1].score:
             asked *= 4
             points = self._shard.query(query_request(request.model_copy(update={"limit": asked})))
-        points.sort(key=lambda point: (-point.score, point.id))
-        kept = [
-            point for point in points[: leg.limit] if leg.threshold is None or point.score >= leg.threshold
+        # One look at each id: the engine makes it anew every time. Integers sort as the ids' texts do.
+        seen = [
+            (-point.score, identity.int) for point in points if isinstance(identity := point.id, uuid.UUID)
         ]
-        identities = b"".join(point.id.bytes for point in kept if isinstance(point.id, uuid.UUID))
-        return identities, array("d", [point.score for point in kept]).tobytes()
+        seen.sort()
+        kept = [one for one in seen[: leg.limit] if leg.threshold is None or -one[0] >= leg.threshold]
+        identities = b"".join(identity.to_bytes(16, "big") for _, identity in kept)
+        return identities, array("d", [-score for score, _ in kept]).tobytes()
 
     def fetch(self, ids: Sequence[str]) -> list[Payload]:
         """Payloads of the visible chunks, in the order asked."""
+        found = self._visible(ids, fields=True)
+        return [found[one] for one in ids if one in found]
+
+    def locate(self, ids: Sequence[str]) -> list[ChunkKey]:
+        """Whose the visible chunks are, in the order asked."""
+        found = self._visible(ids, fields=["type", *_KEY])
+        return [ChunkKey(one, *(found[one][name] for name in _KEY)) for one in ids if one in found]
+
+    def _visible(self, ids: Sequence[str], fields: list[str] | bool) -> dict[str, Payload]:
         hidden = self._manifests.hidden()
-        found = {
+        return {
             str(record.id): record.payload
-            for record in self._shard.retrieve(uuids(ids), True, False)
+            for record in self._shard.retrieve(uuids(ids), fields, False)
             if record.payload and record.payload["type"] == CHUNK and record.payload["version"] not in hidden
         }
-        return [found[one] for one in ids if one in found]
 
     def chunks_of(self, document_id: str, first: int, last: int | None) -> list[Payload]:
         """Payloads of the live version's chunks, found by their ids."""
@@ -234,14 +248,18 @@ class EdgeIndex:
 
     def list_chunks(self, after: str | None, limit: int) -> list[ChunkKey]:
         """A page of all chunks."""
-        fields = ["document_id", "version", "ordinal"]
         where = models.Filter(must=[keyword("type", CHUNK)])
-        page = scroll_after(self._shard, where, fields, after, limit)
+        page = scroll_after(self._shard, where, list(_KEY), after, limit)
         return [ChunkKey(str(one.id), **(one.payload or {})) for one in page]
 
     def count(self, where: Filter | None) -> int:
         """Visible chunks that match."""
         return self._count(visible(self._manifests.hidden(), where))
+
+    def facets(self, key: str, where: Filter | None) -> Facets:
+        """Values of a key, by documents."""
+        check_key(key)
+        return count(key, values_of(self._shard, self._manifests.hidden(), key, where))
 
     def stats(self) -> StoreStats:
         """Counts, and the space taken on disk."""

@@ -18,7 +18,7 @@ from typing import Any
 from qdrant_client import models
 
 from search.stores.payload import last_page, truth
-from search.types import Comparison, Filter, Group, MetadataValue, Passage, QueryError
+from search.types import Comparison, DocumentInfo, Filter, Group, MetadataValue, Passage, QueryError
 
 KEYWORDS = ("document_id", "uri", "source", "title", "kind", "language")
 DATES = ("modified", "ingested")
@@ -101,6 +101,21 @@ def matches(where: Filter, passage: Passage) -> bool:
     else:
         found = any(_within(checked.op, one, checked.values[0]) for one in stored)
     return found != checked.negated
+
+
+def asks(where: Filter, key: str) -> bool:
+    """Whether any comparison is with this key."""
+    if isinstance(where, Comparison):
+        return where.key == key
+    return any(asks(child, key) for child in where.filters)
+
+
+def told(key: str, document: DocumentInfo) -> MetadataValue | None:
+    """What a document says under any key but `page`; None where it says nothing."""
+    if key in KEYWORDS + DATES:
+        value: MetadataValue = getattr(document, "id" if key == "document_id" else key)
+        return value
+    return document.metadata.get(key)
 
 
 def _check(comparison: Comparison) -> _Checked:
@@ -218,12 +233,8 @@ def _stored(checked: _Checked, passage: Passage) -> list[Any]:
     if checked.key == "page":
         last = last_page(chunk)
         return [] if chunk.page_start is None or last is None else list(range(chunk.page_start, last + 1))
-    value: MetadataValue
-    if checked.key in KEYWORDS + DATES:
-        value = getattr(document, "id" if checked.key == "document_id" else checked.key)
-    elif checked.key in document.metadata:
-        value = document.metadata[checked.key]
-    else:
+    value = told(checked.key, document)
+    if value is None:
         return []
     values: list[Any] = list(value) if isinstance(value, list) else [value]
     if any(isinstance(one, datetime) for one in checked.values):

@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from embedder.types import Vectors
+from search.facets import Facets, check_key, count
 from search.stores.dense import check_query, check_vectors, prefix
 from search.stores.exact import Entry, bm25_scores, dense_scores
-from search.stores.filters import check, matches
+from search.stores.filters import check, matches, told
 from search.stores.payload import (
     check_cursor,
     check_info,
@@ -193,6 +194,13 @@ class MemoryStore:
             visible = self._visible()
             return [visible[one].passage for one in ids if one in visible]
 
+    def locate(self, ids: Sequence[str]) -> list[ChunkKey]:
+        """See `Store.locate`."""
+        with self._lock:
+            self._check_open()
+            visible = self._visible()
+            return [visible[one].key for one in ids if one in visible]
+
     def chunks_of(self, document_id: str, *, first: int = 0, last: int | None = None) -> list[Passage]:
         """See `Store.chunks_of`."""
         entries = self._live(document_id)
@@ -243,6 +251,19 @@ class MemoryStore:
             if where is not None:
                 check(where)
             return sum(_matching(where, entry) for entry in self._visible().values())
+
+    def facets(self, key: str, where: Filter | None = None) -> Facets:
+        """See `Store.facets`."""
+        check_key(key)
+        with self._lock:
+            self._check_open()
+            if where is not None:
+                check(where)
+            kept = [manifest_from(text) for text in self._manifests.values()]
+            live = {one.id for one in kept if one.live is not None}
+            found = [entry.passage for entry in self._visible().values() if _matching(where, entry)]
+            documents = {one.document.id: one.document for one in found if one.document.id in live}
+            return count(key, (told(key, document) for document in documents.values()))
 
     def stats(self) -> StoreStats:
         """See `Store.stats`."""

@@ -50,11 +50,13 @@ def leg_request(
     query: models.NearestQuery
     if isinstance(leg.query, DenseQuery):
         using = vector_name(config.dimensions[0])
-        query = models.NearestQuery(nearest=leg.query.vector.tolist())
+        # Not validated: these are numbers already, hundreds of them with every question.
+        query = models.NearestQuery.model_construct(nearest=leg.query.vector.tolist())
     else:
         using = SPARSE
-        sparse = models.SparseVector(indices=leg.query.indices.tolist(), values=leg.query.values.tolist())
-        query = models.NearestQuery(nearest=sparse)
+        indices, values = leg.query.indices.tolist(), leg.query.values.tolist()
+        sparse = models.SparseVector.model_construct(indices=indices, values=values)
+        query = models.NearestQuery.model_construct(nearest=sparse)
         if corpus is not None:
             params = models.SearchParams(idf=models.IdfCorpusParams(corpus=corpus))
     return models.QueryRequest(

@@ -125,6 +125,12 @@ def release(generation: Path) -> None:
             tidy(generation.parent)
 
 
+def delete(data: Path, tenant: str, collection: str) -> bool:
+    """Remove a collection with all its generations; whether there was one. Nobody may have it open."""
+    with _lock:  # what closes late looks there for what nobody names any more
+        return catalog.delete_collection(data, tenant, collection)
+
+
 def tidy(home: Path) -> None:
     """Remove the folders of generations that nothing names and this process has not open."""
     with _lock:

@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Concatenate, ParamSpec, TypeVar
 
 from embedder.types import Vectors
+from search.facets import Facets
 from search.stores.base import Store
 from search.stores.gate import Gate
 from search.types import (
@@ -202,6 +203,11 @@ class SwitchStore:
         with self._open() as store:
             return store.fetch(ids)
 
+    def locate(self, ids: Sequence[str]) -> list[ChunkKey]:
+        """See `Store.locate`."""
+        with self._open() as store:
+            return store.locate(ids)
+
     def chunks_of(self, document_id: str, *, first: int = 0, last: int | None = None) -> list[Passage]:
         """See `Store.chunks_of`."""
         with self._open() as store:
@@ -228,6 +234,11 @@ class SwitchStore:
         """See `Store.count`."""
         with self._open() as store:
             return store.count(where)
+
+    def facets(self, key: str, where: Filter | None = None) -> Facets:
+        """See `Store.facets`."""
+        with self._open() as store:
+            return store.facets(key, where)
 
     def stats(self) -> StoreStats:
         """See `Store.stats`."""

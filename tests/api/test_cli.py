@@ -94,6 +94,8 @@ def test_filters_narrow_the_search(run: Callable[..., Any], folder: Path) -> Non
     assert [found["title"] for found in run("search", "harbour", "--filter", only)["results"]] == ["seals"]
     nothing = '{"type":"eq","key":"nowhere","value":"x"}'
     assert run("search", "harbour", "--filter", nothing)["results"] == []
+    grouped = run("search", "harbour", "--group-by", "document")["results"]
+    assert len({found["document_id"] for found in grouped}) == len(grouped) > 1
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,7 @@ def test_filters_narrow_the_search(run: Callable[..., Any], folder: Path) -> Non
         (["search", "x", "--limit", "-1"], "limit"),
         (["search", "x", "--limit", "1000000"], "1000"),
         (["search", "x", "--mode", "psychic"], "hybrid"),
+        (["search", "x", "--group-by", "title"], "document"),
         (["search", "x", "--filter", "{nonsense"], "not JSON"),
         (["search", "x", "--filter", '{"type":"near","key":"a","value":1}'], "near"),
         (["search", "x", "--filter", '{"type":"eq","key":"a","value":1,"boost":2}'], "boost"),

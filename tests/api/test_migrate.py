@@ -19,7 +19,7 @@ from api.errors import ApiError
 from api.settings import Settings
 from embedder.types import Floats, ModelDescription, ModelNotFoundError
 from ingest.jobs import FINAL, Job
-from search.searcher import SearchRequest
+from search.request import SearchRequest
 from search.stores import catalog, succession
 from search.stores.base import Store
 from search.stores.memory import MemoryStore

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from api.schemas_search import SearchOut
 from ingest.types import document_id
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
@@ -173,6 +174,53 @@ def test_pages_neither_repeat_nor_skip(ask: Any, mode: str) -> None:
 def test_past_the_last_result_there_is_an_empty_page(ask: Any) -> None:
     assert ask(limit=1, offset=999)["results"] == []
     assert len(ask(limit=1000)["results"]) < 1000
+
+
+def test_an_answer_is_what_the_schema_says(ask: Any) -> None:
+    """It is written by hand, not by the schema."""
+    for options in ({}, {"explain": True}, {"expand": {"before": 1, "after": 2}}, {"group_by": "document"}):
+        answer = ask(limit=3, **options)
+        assert SearchOut.model_validate(answer, strict=True).model_dump(exclude_unset=True) == answer
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "bm25"])
+def test_grouped_by_document_each_stands_once(ask: Any, mode: str) -> None:
+    best: dict[str, str] = {}
+    for result in ask(mode=mode, limit=1000)["results"]:
+        best.setdefault(result["document_id"], result["id"])
+    whole = ask(mode=mode, limit=1000, group_by="document")["results"]
+    assert {one["document_id"]: one["id"] for one in whole} == best
+    if mode != "hybrid":  # one leg is its own list, however deep it is read
+        assert [one["document_id"] for one in whole] == list(best)
+    pages = [
+        ids(ask(mode=mode, limit=5, offset=offset, group_by="document")) for offset in range(0, len(best), 5)
+    ]
+    assert [one for page in pages for one in page] == [one["id"] for one in whole]
+
+
+def test_neighbours_join_to_the_documents_text(ask: Any, shared_http: TestClient, library: str) -> None:
+    results = ask("ferry island tide", filters=eq("kind", "markdown"), expand={"before": 1, "after": 10})
+    assert len(results["results"]) > 2
+    for result in results["results"]:
+        path = f"/documents/{result['document_id']}"
+        text = shared_http.get(path, params={"collection": library}).json()["text"]
+        start = result["start"] - len(result["before"])
+        joined = result["before"] + result["text"] + result["after"]
+        assert text[start:] == joined
+        assert bool(result["before"]) == (result["start"] > 0)
+
+
+def test_more_neighbours_than_allowed_and_unknown_groups_are_refused(
+    shared_http: TestClient, library: str
+) -> None:
+    for body, message in (
+        ({"expand": {"before": 11}}, "expand before is 11; it must be from 0 to 10 passages"),
+        ({"expand": {"around": 1}}, "unknown field around; known: before, after"),
+        ({"group_by": "title"}, "group_by"),
+    ):
+        answer = shared_http.post("/search", json={"query": "ferry", "collection": library, **body})
+        assert answer.status_code == 422
+        assert message in answer.json()["error"]["message"]
 
 
 def eq(key: str, value: Any) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from ingest import commit
 from ingest.pipeline import Index, describe, ingest
 from search.analyzer import Analyzer
 from search.fusion import Fusion
-from search.searcher import Searcher, SearchRequest
+from search.request import SearchRequest
+from search.searcher import Searcher
 from search.stores.edge import EdgeStore
 from search.stores.memory import MemoryStore
 from search.types import DenseQuery, IndexConfig, Leg, Passage

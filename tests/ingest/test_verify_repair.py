@@ -21,7 +21,8 @@ from ingest.sync import SyncOptions, Work, sync
 from ingest.uploads import Spool, Upload, ingest_upload
 from ingest.verify import LOST, examine
 from search.fusion import Fusion
-from search.searcher import Searcher, SearchRequest
+from search.request import SearchRequest
+from search.searcher import Searcher
 from search.stores.memory import MemoryStore
 from search.types import Manifest, Passage
 

@@ -5,8 +5,10 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from qdrant_client import models
+from qdrant_client.hybrid.fusion import distribution_based_score_fusion, reciprocal_rank_fusion
 
-from search.fusion import METHODS, Fusion, convex, dbsf, fuse, rrf
+from search.fusion import METHODS, Fusion, alone, convex, dbsf, fuse, rrf
 from search.types import Candidate, QueryError
 
 
@@ -59,6 +61,42 @@ def test_dbsf_counts_a_list_that_says_nothing_as_half():
     }
 
 
+def test_dbsf_keeps_apart_what_lies_beyond_three_deviations():
+    """A rare word finds two passages far above the rest of a BM25 list: their order must not be lost."""
+    outliers = {
+        "bm25": ranked(z=40.0, a=39.0, **{f"n{number:02}": 1.0 + number / 1e4 for number in range(60)})
+    }
+    assert [one.id for one in dbsf(outliers, {})[:2]] == ["z", "a"]
+    assert dbsf(outliers, {})[0].score > 1
+
+
+SCORES = st.lists(st.integers(1, 10**6).map(lambda n: n / 1024), min_size=1, max_size=12)
+
+
+@given(
+    dense=SCORES,
+    bm25=SCORES,
+    overlap=st.integers(0, 12),
+    method=st.sampled_from(["rrf", "dbsf"]),
+    k=st.integers(1, 100),
+)
+def test_rrf_and_dbsf_are_qdrants_own(dense, bm25, overlap, method, k):
+    """The ids of the second list begin before the first's end; qdrant-client counts ranks from zero."""
+    first = dict(zip(range(1, 99), sorted(dense, reverse=True), strict=False))
+    second = dict(zip(range(max(1, len(first) + 1 - overlap), 99), sorted(bm25, reverse=True), strict=False))
+    theirs = [
+        [models.ScoredPoint(id=one, version=0, score=score) for one, score in scored.items()]
+        for scored in (first, second)
+    ]
+    lists = {"dense": ranked_list(first), "bm25": ranked_list(second)}
+    if method == "rrf":
+        expected = reciprocal_rank_fusion(theirs, limit=99, ranking_constant_k=k + 1)
+    else:
+        expected = distribution_based_score_fusion(theirs, limit=99)
+    found = {one.id: one.score for one in fuse(Fusion(method, k=k), lists)}
+    assert found == pytest.approx({one.id: one.score for one in expected}, rel=1e-9, abs=1e-12)
+
+
 def test_convex_sets_scores_between_least_and_greatest():
     assert scores(convex(LISTS, {})) == pytest.approx(
         {
@@ -104,10 +142,21 @@ def test_contributions_add_up_and_give_the_same_order(method, lists, weights):
     }
     fused = fuse(Fusion(method, weights=weights), made)
     assert {one.id for one in fused} == {one.id for found in made.values() for one in found}
+    assert len(fused) == len(set(fused.ids))
+    sums = {one.id: sum(trace.contribution for trace in one.legs.values()) for one in fused}
     for one in fused:
-        assert sum(trace.contribution for trace in one.legs.values()) == pytest.approx(one.score, abs=1e-6)
-    assert [one.id for one in fused] == [
-        one.id for one in sorted(fused, key=lambda one: (-one.score, one.id))
+        assert sums[one.id] == pytest.approx(one.score, abs=1e-6)
+        for name, trace in one.legs.items():
+            assert made[name][trace.rank - 1] == Candidate(one.id, trace.score)
+    assert sorted(sums, key=lambda one: (-sums[one], one)) == fused.ids
+    assert fused[1:3] == list(fused)[1:3]
+
+
+def test_a_leg_alone_keeps_its_list_and_scores():
+    found = alone("bm25", LISTS["bm25"])
+    assert [(one.id, one.score, one.legs["bm25"].contribution) for one in found] == [
+        ("b", 12.0, 12.0),
+        ("d", 6.0, 6.0),
     ]
 
 

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import threading
 import uuid
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from embedder.types import Vectors
+from embedder.types import EmbedderError, StoppedError, Vectors
 from search.analyzer import Analyzer
+from search.answer import Reranked
 from search.fusion import Fusion
 from search.query import Limits
-from search.searcher import Searcher, SearchRequest
+from search.request import Expand, Rerank, SearchRequest
+from search.reranking import TimedReranker
+from search.searcher import Searcher
 from search.stores.memory import MemoryStore
 from search.types import (
     Candidate,
@@ -109,9 +115,14 @@ def test_pages_neither_repeat_nor_skip(searcher):
     assert pages == [whole[:2], whole[2:4], whole[4:6], []]
 
 
-def test_legs_are_read_deeper_than_the_page(searcher, store):
-    searcher.search(SearchRequest("oak", limit=100, offset=100))
-    assert store.asked == [{"dense": 800, "bm25": 800}]
+def test_legs_are_read_deeper_than_the_page():
+    """Four times what is asked for, in steps, so that no page differs from the next in what it saw."""
+    store = several([["oak"]] * 260)
+    searcher = Searcher(store, embed, ANALYZER)
+    for limit, offset in ((10, 40), (1, 50), (100, 100)):
+        searcher.search(SearchRequest("oak", limit=limit, offset=offset))
+    shallow, deep = ({"dense": depth, "bm25": depth} for depth in (200, 1000))
+    assert store.asked == [shallow, shallow, deep, shallow, deep]
 
 
 def test_a_filter_and_a_least_score_narrow_what_is_ranked(searcher):
@@ -154,6 +165,228 @@ def test_an_index_that_never_stands_still_is_unavailable(store):
         Searcher(store, embed, ANALYZER).search(SearchRequest("oak"))
 
 
+# --- documents, neighbours, rerank
+
+
+def several(texts_of_documents, store=None):
+    """A store of documents, each a list of passages; the title is the document's number."""
+    store = store or CountingStore(IndexConfig((6,), {}))
+    passages = []
+    for number, texts_ in enumerate(texts_of_documents):
+        document = DocumentInfo(
+            str(uuid.UUID(int=number + 1)), f"file:///{number}", "", str(number), "", "", "", ""
+        )
+        start = 0
+        for ordinal, text in enumerate(texts_):
+            chunk = Chunk(
+                document.id, f"v{number}", ordinal, start, start + len(text), text, context=f"T{number}"
+            )
+            passages.append(Passage(chunk, document))
+            start += len(text)
+    sparse = tuple(ANALYZER.passage_vector(one.chunk.text) for one in passages)
+    store.put_chunks(passages, Vectors(np.stack([embed(one.chunk.text) for one in passages]), sparse))
+    return store
+
+
+FOREST = [["oak oak", "elm", "oak"], ["ash", "oak elm"], ["fir", "yew", "fir yew"], ["oak"]]
+
+
+def titles(result):
+    return [hit.passage.document.title for hit in result.hits]
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "bm25"])
+def test_grouped_by_document_each_stands_once_by_its_best_passage(mode):
+    searcher = Searcher(several(FOREST), embed, ANALYZER)
+    every = searcher.search(SearchRequest("oak", mode=mode))
+    best = {}
+    for hit in every.hits:
+        best.setdefault(hit.passage.document.title, hit)
+    grouped = searcher.search(SearchRequest("oak", mode=mode, group_by="document"))
+    assert list(grouped.hits) == list(best.values())
+    assert len(grouped.hits) == (3 if mode == "bm25" else 4)
+
+
+WOODS = st.lists(
+    st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join), min_size=1, max_size=4),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    woods=WOODS,
+    query=st.sampled_from(["oak", "oak elm", "yew fir ash"]),
+    mode=st.sampled_from(["hybrid", "dense", "bm25"]),
+    method=st.sampled_from(["rrf", "dbsf", "convex"]),
+    group_by=st.sampled_from(["", "document"]),
+    limit=st.integers(1, 5),
+    rerank=st.sampled_from([None, Rerank(top_n=7)]),
+)
+def test_pages_join_to_the_whole_list_and_every_trace_adds_up(
+    woods, query, mode, method, group_by, limit, rerank
+):
+    searcher = Searcher(several(woods), embed, ANALYZER, reranker=TimedReranker("fake", FakeReranker, 60.0))
+    asked = SearchRequest(
+        query, limit=100, mode=mode, fusion=Fusion(method), group_by=group_by, rerank=rerank
+    )
+    whole = searcher.search(asked).hits
+    pages = []
+    for offset in range(0, 100, limit):
+        page = searcher.search(replace(asked, limit=limit, offset=offset)).hits
+        pages += page
+        if len(page) < limit:
+            break
+    assert pages == list(whole)
+    for hit in whole:
+        assert sum(trace.contribution for trace in hit.legs.values()) == pytest.approx(hit.fused, abs=1e-6)
+        assert hit.score == (hit.fused if rerank is None else hit.rerank)
+    again = sorted(whole, key=lambda hit: (-hit.score, hit.passage.chunk.id))
+    assert again == list(whole)
+    if rerank is None:
+        sums = [sum(trace.contribution for trace in hit.legs.values()) for hit in whole]
+        assert sums == sorted(sums, reverse=True)
+
+
+@pytest.mark.parametrize("group_by", ["", "document"])
+def test_neighbours_are_the_text_before_and_after(group_by):
+    document = ["oak ", "elm ", "yew yew ", "ash ", "fir"]
+    searcher = Searcher(several([document, ["oak"]]), embed, ANALYZER)
+    asked = SearchRequest("yew", mode="bm25", group_by=group_by)
+    (plain,) = searcher.search(asked).hits
+    assert (plain.before, plain.after) == (None, None)
+    for expand, around in {
+        Expand(1, 1): ("elm ", "ash "),
+        Expand(2, 0): ("oak elm ", ""),
+        Expand(10, 10): ("oak elm ", "ash fir"),
+    }.items():
+        (hit,) = searcher.search(replace(asked, expand=expand)).hits
+        assert (hit.before, hit.after) == around
+        assert replace(hit, before=None, after=None) == plain
+
+
+def test_neighbours_of_a_version_that_was_replaced_meanwhile_are_asked_for_again():
+    class Flipping(CountingStore):
+        fetches = 0
+
+        def fetch(self, ids):
+            self.fetches += 1
+            return super().fetch(ids) if self.fetches != 2 else []
+
+    store = several(FOREST, Flipping(IndexConfig((6,), {})))
+    hits = Searcher(store, embed, ANALYZER).search(SearchRequest("oak", expand=Expand(1, 1))).hits
+    assert hits[0].before is not None
+    assert (len(store.asked), store.fetches) == (2, 4)
+
+
+class FakeReranker:
+    """A passage's score is its length over a hundred; slow or broken when told to be."""
+
+    def __init__(self, wait=None, error=None):
+        self.read, self.wait, self.error, self.closed = [], wait, error, False
+
+    def score(self, query, passages, stop=lambda: False):
+        self.read.append((query, list(passages)))
+        if self.error is not None:
+            raise self.error
+        if self.wait is not None:
+            self.wait(stop)
+        return np.array([len(one) / 100 for one in passages], np.float32)
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_reranker_orders_the_first_and_both_scores_stand():
+    model = FakeReranker()
+    searcher = Searcher(several(FOREST), embed, ANALYZER, reranker=TimedReranker("fake", lambda: model, 60.0))
+    fused = searcher.search(SearchRequest("oak", limit=3)).hits
+    result = searcher.search(SearchRequest("oak", rerank=Rerank(top_n=3)))
+    assert model.read == [
+        ("oak", [f"T{hit.passage.document.title}\n{hit.passage.chunk.text}" for hit in fused])
+    ]
+    assert result.rerank == Reranked("fake", 3, True, "", 60.0)
+    assert {hit.passage.chunk.id: hit.fused for hit in result.hits} == {
+        hit.passage.chunk.id: hit.score for hit in fused
+    }
+    lengths = [np.float32((3 + len(text)) / 100) for text in texts(result)]
+    assert [hit.score for hit in result.hits] == [hit.rerank for hit in result.hits] == lengths
+    assert lengths == sorted(lengths, reverse=True)
+    assert result.took_ms.rerank > 0
+    assert result.took_ms.total == pytest.approx(
+        result.took_ms.embed + result.took_ms.search + result.took_ms.rerank
+    )
+
+
+def test_a_reranker_that_is_late_leaves_the_fused_order_and_is_told_to_stop():
+    stopped, told = threading.Event(), threading.Event()
+
+    def wait(stop):
+        while not stop():
+            told.wait(0.005)
+        stopped.set()
+        raise StoppedError
+
+    late = TimedReranker("fake", lambda: FakeReranker(wait), 0.05)
+    searcher = Searcher(several(FOREST), embed, ANALYZER, reranker=late)
+    result = searcher.search(SearchRequest("oak", rerank=Rerank("fake", 4), limit=4))
+    assert result.rerank == Reranked("fake", 4, False, "budget", 0.05)
+    assert result.hits == searcher.search(SearchRequest("oak", limit=4)).hits
+    assert stopped.wait(10)
+
+
+def test_a_model_that_loads_longer_than_a_question_has_is_there_for_a_later_one():
+    loaded = threading.Event()
+
+    def load():
+        assert loaded.wait(10)
+        return FakeReranker()
+
+    searcher = Searcher(several(FOREST), embed, ANALYZER, reranker=TimedReranker("fake", load, 0.05))
+    asked = SearchRequest("oak", rerank=Rerank())
+    assert searcher.search(asked).rerank.reason == "budget"
+    loaded.set()
+    for _ in range(200):
+        if searcher.search(asked).rerank.applied:
+            return
+    raise AssertionError("never applied")
+
+
+def test_a_reranker_that_fails_is_an_error_and_none_is_loaded_after_closing():
+    def failing():
+        return FakeReranker(error=EmbedderError("not finite"))
+
+    broken = TimedReranker("fake", failing, 60.0)
+    with pytest.raises(EmbedderError, match="not finite"):
+        Searcher(several(FOREST), embed, ANALYZER, reranker=broken).search(
+            SearchRequest("oak", rerank=Rerank())
+        )
+    model = FakeReranker()
+    used = TimedReranker("fake", lambda: model, 60.0)
+    assert used.scores("oak", ["a", "ab"]) == pytest.approx([0.01, 0.02])
+    assert used.scores("oak", []) == []
+    used.close()
+    assert model.closed
+
+
+def test_a_failure_after_the_deadline_is_logged(caplog):
+    go = threading.Event()
+
+    def load():
+        assert go.wait(10)
+        raise EmbedderError("no such weights")
+
+    reranker = TimedReranker("fake", load, 0.02)
+    assert reranker.scores("oak", ["a"]) is None
+    go.set()
+    for _ in range(500):
+        if "no such weights" in caplog.text:
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("not logged")
+
+
 GOOD = SearchRequest("oak")
 
 
@@ -169,6 +402,12 @@ GOOD = SearchRequest("oak")
         (replace(GOOD, offset=-1), "offset is -1"),
         (replace(GOOD, offset=991), "offset \\+ limit is 1001; at most 1000"),
         (replace(GOOD, mode="magic"), "mode 'magic' is not known; one of: hybrid, dense, bm25"),
+        (replace(GOOD, group_by="title"), "group_by 'title' is not known; one of: document"),
+        (replace(GOOD, expand=Expand(before=11)), "expand before is 11; it must be from 0 to 10 passages"),
+        (replace(GOOD, expand=Expand(after=-1)), "expand after is -1"),
+        (replace(GOOD, rerank=Rerank(top_n=0)), "rerank top_n is 0; it must be from 1 to 100"),
+        (replace(GOOD, rerank=Rerank(top_n=101)), "rerank top_n is 101"),
+        (replace(GOOD, rerank=Rerank()), "no reranker is set; name one in RERANKER"),
         (replace(GOOD, min_score={"colbert": 1.0}), "min_score names the leg 'colbert'"),
         (replace(GOOD, min_score={"dense": float("nan")}), "min_score of 'dense' is nan"),
         (replace(GOOD, fusion=Fusion(weights={"sparse": 1.0})), "fusion weights names the leg 'sparse'"),
@@ -180,6 +419,32 @@ GOOD = SearchRequest("oak")
 def test_a_request_beyond_the_limits_is_refused(searcher, request_, message):
     with pytest.raises(QueryError, match=message):
         searcher.search(request_)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        replace(GOOD, query="x" * 8192),
+        replace(GOOD, limit=1),
+        replace(GOOD, limit=1000),
+        replace(GOOD, limit=1, offset=999),
+        replace(GOOD, expand=Expand(10, 10)),
+        replace(GOOD, rerank=Rerank(top_n=1)),
+        replace(GOOD, rerank=Rerank("fake", 100)),
+        replace(GOOD, where=Group("or", (Comparison("eq", "n", 1),) * 64)),
+        replace(GOOD, where=Comparison("in", "n", list(range(1000)))),
+    ],
+)
+def test_a_request_right_at_a_limit_is_answered(store, request_):
+    reranker = TimedReranker("fake", FakeReranker, 60.0)
+    assert Searcher(store, embed, ANALYZER, reranker=reranker).search(request_) is not None
+    reranker.close()
+
+
+def test_another_reranker_than_the_one_that_is_set_is_refused(store):
+    searcher = Searcher(store, embed, ANALYZER, reranker=TimedReranker("fake", FakeReranker, 60.0))
+    with pytest.raises(QueryError, match=r"rerank model 'other' is not the one that is set; .*'fake'"):
+        searcher.search(SearchRequest("oak", rerank=Rerank("other")))
 
 
 def test_limits_can_be_set(store):

@@ -11,7 +11,8 @@ import pytest
 
 from ingest.remaking import Reembed
 from search.analyzer import Analyzer
-from search.searcher import Searcher, SearchRequest
+from search.request import SearchRequest
+from search.searcher import Searcher
 from search.stores import catalog, succession
 
 

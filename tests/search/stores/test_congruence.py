@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from search.stores.edge import EdgeStore
 from search.stores.filters import matches, parse_date
 from search.stores.memory import MemoryStore
-from search.types import Comparison, Group, Manifest, ManifestWrite
+from search.types import Comparison, Group, Manifest, ManifestWrite, QueryError
 
 WORDS = "oak elm ash fir yew bark leaf root ring wood rain snow sun moon".split()  # noqa: SIM905
 
@@ -181,6 +181,57 @@ def test_filters_equal_the_oracle(filter_store, kit, made, wheres):
         dense, sparse = filter_store.search(kit.legs("oak"), where)
         assert {one.id for one in dense} == {one.id for one in sparse} == expected
         assert filter_store.count(where) == len(expected)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    made=st.lists(documents(), min_size=1, max_size=6),
+    wheres=st.lists(st.one_of(st.none(), FILTERS), min_size=1, max_size=4),
+    key=st.sampled_from([key for key in KEYS if key != "page"]),
+)
+def test_facets_agree_with_the_filters(filter_store, kit, made, wheres, key):
+    """The count of a value is the number of documents that a filter on it leaves; stores agree on it."""
+    memory = MemoryStore(kit.config)
+    for store in (memory, filter_store):
+        kit.empty(store)
+        for number, shape in enumerate(made):
+            pages = shape["pages"]
+            facts = {name: value for name, value in shape.items() if name != "pages"}
+            first, more = pages or (None, None)
+            (passage, second) = kit.commit(store, f"d{number}", ["oak ", "elm"], **facts)
+            last = None if more is None else first + more
+            kit.write(
+                store,
+                [
+                    replace(passage, chunk=replace(passage.chunk, page_start=first, page_end=last)),
+                    replace(second, chunk=replace(second.chunk, page_start=7, page_end=None)),
+                ],
+            )
+    for where in wheres:
+        facets = filter_store.facets(key, where)
+        assert facets == memory.facets(key, where)
+        assert facets.documents == len(documents_found(memory, kit, where))
+        for one in facets.values:
+            leaves = Comparison("eq", key, one.value)
+            both_ = leaves if where is None else Group("and", (where, leaves))
+            if key in ("modified", "ingested") and one.value == "":
+                continue  # no date, which no filter can ask for
+            assert one.documents == len(documents_found(memory, kit, both_)), (key, one)
+
+
+def documents_found(store, kit, where):
+    dense, _ = store.search(kit.legs("oak"), where)
+    return {key.document_id for key in store.locate([one.id for one in dense])}
+
+
+def test_what_facets_cannot_count_is_refused(filter_store, kit):
+    for store in (MemoryStore(kit.config), filter_store):
+        with pytest.raises(QueryError, match="'page' is of a passage; filter by it instead"):
+            store.facets("page")
+        with pytest.raises(QueryError, match="is not possible"):
+            store.facets('a"b')
+        with pytest.raises(QueryError, match="'kind' takes a string"):
+            store.facets("language", Comparison("eq", "kind", 1))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))

@@ -10,6 +10,7 @@ import pytest
 
 from embedder.types import Vectors
 from search.types import (
+    ChunkKey,
     Comparison,
     DenseQuery,
     Failure,
@@ -71,6 +72,21 @@ def test_each_write_of_a_call_is_taken_or_refused_by_itself(store, kit):
     ]
     assert store.put_manifests(writes) == [True, False, True, False]
     assert store.get_manifests([b.id, a.id]) == [again]
+
+
+def test_chunks_are_located_as_they_are_fetched(store, kit):
+    passages = kit.commit(store, "a", ["oak", "elm", "ash"])
+    hidden = kit.passages(kit.document("b"), "hidden", ["fir"])
+    flying = Manifest(kit.document("b"), "b1", pending=("hidden",))
+    store.put_manifests([ManifestWrite(flying.id, None, flying)])
+    kit.write(store, hidden)
+    asked = [passages[2].chunk.id, hidden[0].chunk.id, flying.id, passages[0].chunk.id, "no id"]
+    located = store.locate(asked)
+    assert located == [
+        ChunkKey(one.chunk.id, one.chunk.document_id, one.chunk.version, one.chunk.ordinal)
+        for one in store.fetch(asked)
+    ]
+    assert [one.ordinal for one in located] == [2, 0]
 
 
 def test_one_of_many_writers_wins(store, kit):

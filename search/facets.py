@@ -1,0 +1,73 @@
+"""How many documents have each value of a key, by the filters' own idea of equal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from search.types import MetadataValue, QueryError
+
+Scalar = str | int | float | bool
+_EXACT = 2**53  # from here on a float may equal several integers, to which a filter still tells it equal
+
+
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """A value, and the number of documents that a filter `eq` on it would leave."""
+
+    value: Scalar
+    documents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """The values of a key among the documents that match.
+
+    Attributes:
+        documents: those that match, with or without the key.
+        values: every value, most documents first, then by value; of a list each entry counts.
+    """
+
+    key: str
+    documents: int
+    values: tuple[FacetValue, ...]
+
+
+def check_key(key: str) -> None:
+    """Hold a key against what documents can be counted by.
+
+    Raises:
+        QueryError: a key no document has.
+    """
+    if key == "page":
+        raise QueryError("facets count documents, and 'page' is of a passage; filter by it instead")
+    if not key or '"' in key or "\\" in key:
+        raise QueryError(
+            f"facet key {key!r:.60} is not possible; a key is not empty and has no quotes or backslashes"
+        )
+
+
+def count(key: str, documents: Iterable[MetadataValue | None]) -> Facets:
+    """Count values: one entry per document, None for one without the key."""
+    number = 0
+    shown: dict[tuple[str, Scalar], Scalar] = {}
+    counted: Counter[tuple[str, Scalar]] = Counter()
+    for stored in documents:
+        number += 1
+        values: Sequence[Scalar] = stored if isinstance(stored, list) else [] if stored is None else [stored]
+        own = {_identity(value): value for value in values}
+        counted.update(own.keys())
+        for identity, value in own.items():
+            shown.setdefault(identity, value)
+    ranked = sorted(counted, key=lambda one: (-counted[one], one[0], shown[one]))
+    return Facets(key, number, tuple(FacetValue(shown[one], counted[one]) for one in ranked))
+
+
+def _identity(value: Scalar) -> tuple[str, Scalar]:
+    """Equal for values that a filter takes for equal: 1 and 1.0, but neither with true nor with "1"."""
+    if isinstance(value, bool):
+        return "boolean", value
+    if isinstance(value, str):
+        return "string", value
+    return ("integer", value) if isinstance(value, int) and abs(value) >= _EXACT else ("number", float(value))

@@ -1,0 +1,137 @@
+"""`rerank` of `POST /search`: a tiny cross-encoder from a folder, end to end, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from starlette.testclient import TestClient
+from tokenizers import Tokenizer
+from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+from api.app import create_app
+from api.build import Service
+from api.schemas_search import SearchOut
+from embedder.rerank import load_reranker
+
+NOTES = ("The city is one of the states of Germany.", "Berlin is the capital.", "The most populous city.")
+QUERY = "capital city of Germany"
+
+
+@pytest.fixture(scope="module")
+def cross_encoder(jina_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a random cross-encoder in the published layout."""
+    folder = tmp_path_factory.mktemp("cross") / "encoder"
+    folder.mkdir()
+    content = json.loads((jina_folder / "tokenizer.json").read_text(encoding="utf-8"))
+    first, second = {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}
+    start, end = ({"SpecialToken": {"id": name, "type_id": 0}} for name in ("<s>", "</s>"))
+    content["post_processor"]["pair"] = [start, first, end, end, second, end]
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    torch.manual_seed(13)
+    config = XLMRobertaConfig(
+        vocab_size=Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=98,
+        type_vocab_size=1,
+        num_labels=1,
+        initializer_range=0.5,
+    )
+    model = XLMRobertaForSequenceClassification(config).eval()
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    shape = config.to_dict() | {"architectures": ["XLMRobertaForSequenceClassification"]}
+    (folder / "config.json").write_text(json.dumps(shape), encoding="utf-8")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def notes(open_service: Callable[..., Service], hand_in: Any, cross_encoder: str) -> Iterator[TestClient]:
+    service = open_service(reranker=cross_encoder, rerank_seconds=120.0, rerank_passages=60)
+    http = TestClient(create_app(service), raise_server_exceptions=False)
+    for number, text in enumerate(NOTES):
+        hand_in(http, text, uri=f"upload:{number}", title=f"Note {number}")
+    yield http
+    service.close()
+
+
+def ask(http: TestClient, **body: Any) -> Any:
+    return http.post("/search", json={"query": QUERY, "explain": True, **body})
+
+
+def test_passages_stand_in_the_cross_encoders_order(notes: TestClient, cross_encoder: str) -> None:
+    answer = ask(notes, rerank={}).json()
+    assert SearchOut.model_validate(answer, strict=True).model_dump(exclude_unset=True) == answer
+    assert answer["rerank"] == {
+        "model": cross_encoder,
+        "top_n": 50,
+        "applied": True,
+        "reason": "",
+        "seconds": 120.0,
+    }
+    assert set(answer["took_ms"]) == {"embed", "search", "rerank", "total"}
+    results = answer["results"]
+    model = load_reranker(cross_encoder, device="cpu")
+    texts = [f"{one['title']}\n{one['text']}" for one in results]
+    expected = model.score(QUERY, texts)
+    model.close()
+    assert [one["score"] for one in results] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert [one["score"] for one in results] == sorted((one["score"] for one in results), reverse=True)
+    fused = {one["id"]: one["score"] for one in ask(notes).json()["results"]}
+    for one in results:
+        assert one["explain"]["rerank"] == one["score"]
+        assert one["explain"]["fused"] == fused[one["id"]]
+
+
+def test_only_the_first_are_read_and_pages_go_through_them(notes: TestClient, cross_encoder: str) -> None:
+    fused = [one["id"] for one in ask(notes).json()["results"]]
+    rerank = {"model": cross_encoder, "top_n": 2}
+    pages = [ask(notes, rerank=rerank, limit=1, offset=at).json()["results"] for at in range(3)]
+    assert [len(page) for page in pages] == [1, 1, 0]
+    assert {page[0]["id"] for page in pages[:2]} == set(fused[:2])
+
+
+@pytest.mark.parametrize(
+    ("rerank", "message"),
+    [
+        ({"top_n": 61}, "rerank top_n is 61; it must be from 1 to 60"),
+        ({"top_n": 0}, "rerank top_n is 0"),
+        ({"model": "other"}, "'other' is not the one that is set"),
+        ({"seconds": 3}, "unknown field seconds; known: model, top_n"),
+    ],
+)
+def test_what_cannot_be_reranked_is_refused(notes: TestClient, rerank: Any, message: str) -> None:
+    answer = ask(notes, rerank=rerank)
+    assert answer.status_code == 422
+    assert message in answer.json()["error"]["message"]
+
+
+def test_a_question_too_long_for_the_model_is_refused_with_the_remedy(notes: TestClient) -> None:
+    answer = ask(notes, query="Germany " * 200, rerank={})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_input")
+    assert "search without reranking" in answer.json()["error"]["message"]
+
+
+def test_where_no_reranker_is_set_none_can_be_asked_for(shared_http: TestClient, hand_in: Any) -> None:
+    hand_in(shared_http, "A note.", collection="plain")
+    answer = ask(shared_http, collection="plain", rerank={})
+    assert answer.status_code == 422
+    assert "no reranker is set; name one in RERANKER" in answer.json()["error"]["message"]
+
+
+def test_weights_that_are_missing_are_named(open_service: Callable[..., Service], hand_in: Any) -> None:
+    service = open_service(reranker="acme/nothing", rerank_seconds=120.0)
+    http = TestClient(create_app(service), raise_server_exceptions=False)
+    hand_in(http, "A note.")
+    answer = ask(http, rerank={})
+    service.close()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_unavailable")
+    assert "acme/nothing" in answer.json()["error"]["message"]
