@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors
 from api.build import Service
-from api.routes import amend, documents, generations, health, jobs, search, verify, web
+from api.routes import amend, collections, documents, facets, generations, health, jobs, search, verify, web
 from api.routes.strict import known_parameters
 
 SECURITY_HEADERS = {
@@ -32,7 +32,7 @@ def create_app(service: Service) -> FastAPI:
         description="Hybrid search over whole-document embeddings, every score explained.",
     )
     app.state.service = service
-    for module in (search, documents, amend, jobs, verify, generations, health):
+    for module in (search, facets, documents, amend, jobs, verify, generations, collections, health):
         app.include_router(module.router, dependencies=[Depends(known_parameters)])
     app.include_router(web.router)
     errors.install(app)

@@ -56,6 +56,7 @@ class Service:
         self._shelf = Shelf()
         self._models = Models(settings)
         self._embedders = self._models.loaded
+        self.reranker = self._models.reranker()
         self.rebuilds = Rebuilds(self)
         self._opened: dict[tuple[str, str], Opened] = {}
         self._unchecked: set[tuple[str, str]] = set()
@@ -215,6 +216,31 @@ class Service:
         live.switch_to(self._shelf.hold(store, generation))
         self._opened[tenant, collection] = assemble(self, tenant, collection, live)
 
+    @contextmanager
+    def taken_out(self, tenant: str, collection: str) -> Iterator[None]:
+        """Nobody has the index open, and whoever wants to open it waits until this is left.
+
+        Raises:
+            ApiError: 409, a job of this collection waits or runs, or it is being verified.
+        """
+        key = (tenant, collection)
+        with self._guard:
+            opened = self._opened.pop(key, None)  # from here on who asks for it waits for the guard
+            job = self.jobs.busy(tenant, collection)
+            if job is not None or key in self._unchecked:
+                if opened is not None:
+                    self._opened[key] = opened
+                doing = f"job {job.id} of" if job is not None else "a verify of"
+                raise ApiError(
+                    409,
+                    "collection_busy",
+                    f"{doing} {collection!r} is not done; wait for it or cancel it, and ask again",
+                )
+            if opened is not None:
+                opened.store.held().store.close()
+                opened.store.close()
+            yield
+
     # jobs
 
     def ingest(self, tenant: str, collection: str, source: str, options: SyncOptions) -> Job:
@@ -283,4 +309,6 @@ class Service:
         with self._guard:
             self._opened.clear()
             self._shelf.close()
+        if self.reranker is not None:
+            self.reranker.close()
         self._models.close()

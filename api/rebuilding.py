@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from api.errors import ApiError
@@ -33,6 +33,7 @@ NICE = 10
 """What a worker gives way by while its generation is built; the one that answers is another process."""
 
 _COUNT = "unoptimised"
+_LOOK_S = 0.02
 Stop = Callable[[], bool]
 Key = tuple[str, str]
 
@@ -46,6 +47,8 @@ class Rebuilds:
         self._guard = threading.Lock()
         self._closing = False
         self._jobs_waiting = 0
+        self._building: Key | None = None
+        self._dropped: set[Key] = set()
         self._threads = ThreadPoolExecutor(1, "optimise")
         self._queued: set[Key] = set()
         self._interrupted: set[Key] = set()
@@ -102,6 +105,9 @@ class Rebuilds:
         with self._one:
             with self._guard:
                 self._queued.discard(key)
+                if key in self._dropped or not self._service.exists(*key):
+                    return
+                self._building = key
             count = 0
             try:
                 count = self._unoptimised(key)
@@ -115,6 +121,8 @@ class Rebuilds:
             except (SearchError, OSError) as error:
                 logger.warning("optimising %s/%s failed: %s", *key, error)
                 self._put_off[key] = count + self._service.settings.optimise_after
+            finally:
+                self._building = None
 
     def _unoptimised(self, key: Key, written: int = 0) -> int:
         """Chunks written since the index was optimised, `written` ones just now; all where nothing tells."""
@@ -124,7 +132,30 @@ class Rebuilds:
             return self._service.open(*key).store.stats().chunks
 
     def _give_way(self) -> bool:
-        return self._closing or self._jobs_waiting > 0
+        return self._closing or self._jobs_waiting > 0 or self._building in self._dropped
+
+    @contextmanager
+    def dropping(self, tenant: str, collection: str) -> Iterator[None]:
+        """Nothing is built of a collection until this is left; what was under way stops, for it is to go.
+
+        Other collections' rebuilds go on; so does this one's, if the collection stays after all.
+        """
+        key = (tenant, collection)
+        with self._guard:
+            self._dropped.add(key)
+        try:
+            while self._building == key:
+                sleep(_LOOK_S)
+            yield
+        finally:
+            with self._guard:
+                self._dropped.discard(key)
+            stopped = key in self._interrupted
+            self._interrupted.discard(key)
+            if not self._service.exists(*key):
+                self._put_off.pop(key, None)
+            elif stopped:
+                self._begin(key)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -142,6 +142,14 @@ class Jobs:
         """The tenant's jobs, newest first."""
         return [job for job in reversed(list(self._jobs.values())) if job.tenant == tenant]
 
+    def busy(self, tenant: str, collection: str) -> Job | None:
+        """A job of this collection that waits or runs."""
+        with self._news:
+            for job in self._jobs.values():
+                if (job.tenant, job.collection) == (tenant, collection) and job.status not in FINAL:
+                    return job
+        return None
+
     @property
     def closing(self) -> bool:
         """Whether new jobs are refused because this process lets go of the data."""

@@ -116,6 +116,12 @@ class Spool:
             if before is None or folder.name < before.folder.name:
                 self._forget(folder)
 
+    def remove_collection(self, tenant: str, collection: str) -> None:
+        """Forget everything that was handed in for a collection: a later start would bring it back."""
+        for spooled in self.waiting():
+            if (spooled.upload.tenant, spooled.upload.collection) == (tenant, collection):
+                self._forget(spooled.folder)
+
     def failed(self, spooled: Spooled) -> int:
         """Count a try that failed for a passing reason; how many there are now.
 

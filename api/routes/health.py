@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz`, `/status`, `/collections`: is it there, can it answer, what does it hold."""
+"""`/healthz`, `/readyz`, `/status`: is it there, can it answer, what does it hold."""
 
 from __future__ import annotations
 
@@ -53,12 +53,6 @@ def status(service: ServiceOf, tenant: TenantOf, collection: str = "default") ->
         "store": service.settings.store,
         "bytes": stats.bytes,
     }
-
-
-@router.get("/collections")
-def collections(service: ServiceOf, tenant: TenantOf) -> dict[str, list[str]]:
-    """Names of the collections."""
-    return {"collections": service.collections(tenant)}
 
 
 @router.get("/owner", dependencies=[Depends(admin_only)], include_in_schema=False)
