@@ -25,11 +25,15 @@ from api.schemas import (
     DocumentsOut,
     ErrorDetail,
     ErrorOut,
+)
+from api.schemas_search import (
+    ExpandBody,
     ExplainOut,
     LegOut,
     ResultOut,
     SearchBody,
     SearchOut,
+    SpanOut,
 )
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested through playwright")
@@ -39,6 +43,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 DESKTOP = {"width": 1200, "height": 900}
 PHONE = {"width": 375, "height": 740}
 TIMEOUT_MS = 60_000
+ALWAYS: dict[str, Any] = {"explain": True, "highlight": True, "expand": ExpandBody(before=1, after=1)}
 
 
 def hit(ordinal: int, **changes: Any) -> ResultOut:
@@ -242,7 +247,7 @@ def test_a_question_typed_on_arrival_is_answered_by_enter_alone(page: Any, fake:
     results = open_and_ask(page)
 
     expect(results).to_have_count(2)
-    asked = SearchBody(query="last ferry", mode="hybrid", limit=10, collection="default", explain=True)
+    asked = SearchBody(query="last ferry", mode="hybrid", limit=10, collection="default", **ALWAYS)
     assert fake.searches == [asked]
     expect(page.get_by_role("status").first).to_have_text("2 passages in 6.40 ms")
     expect(page.locator("#query")).to_be_focused()
@@ -258,6 +263,46 @@ def test_a_result_shows_what_is_needed_to_cite_it(page: Any) -> None:
         "The last ferry leaves at 21:40.\nNo ferry on 24 December."
     )
     expect(first).to_contain_text("score 0.0325")
+
+
+def test_the_words_that_match_are_marked_and_the_best_sentence_is_underlined(page: Any, fake: Fake) -> None:
+    text = "\n🚢 No ferry at night. The last <b>ferry</b> leaves at 21:40.\n"
+
+    def span(words: str, start: int = 0) -> SpanOut:
+        at = text.index(words, start)
+        return SpanOut(start=at, end=at + len(words))
+
+    best = "The last <b>ferry</b> leaves at 21:40."
+    marks = [span("ferry"), span("last"), span("ferry", 20)]
+    fake.results = [hit(1, text=text, highlights=marks, sentence=span(best))]
+    passage = open_and_ask(page).nth(0).locator(".passage")
+
+    expect(passage).to_have_text("🚢 No ferry at night. " + best)
+    expect(passage.locator("mark")).to_have_text(["ferry", "last", "ferry"])
+    assert "".join(passage.locator(".best").all_text_contents()) == best
+
+
+def test_text_around_a_passage_is_shown_when_asked(page: Any, fake: Fake) -> None:
+    fake.results = [hit(1, before="It was late.", after="Nobody came."), hit(2, before="", after="")]
+    results = open_and_ask(page)
+    expect(results).to_have_count(2)
+    first = results.nth(0)
+    button = first.get_by_role("button", name="text around")
+
+    expect(results.nth(1).get_by_role("button", name="text around")).to_have_count(0)
+    expect(first).not_to_contain_text("It was late.")
+    button.click()
+    expect(first.locator(".around")).to_have_text(["It was late.", "Nobody came."])
+    expect(button).to_have_attribute("aria-expanded", "true")
+    button.click()
+    expect(first.locator(".around")).to_have_count(0)
+
+
+def test_each_document_once_when_documents_are_asked_for(page: Any, fake: Fake) -> None:
+    expect(open_and_ask(page)).to_have_count(2)
+    page.get_by_label("Show", exact=True).select_option("document")
+    expect(page.get_by_role("status").first).to_have_text("2 documents in 6.40 ms")
+    assert [asked.group_by for asked in fake.searches] == [None, "document"]
 
 
 def widths(result: Any) -> dict[str, float]:
@@ -288,13 +333,13 @@ def test_mode_limit_and_collection_reach_the_service(page: Any, fake: Fake) -> N
     page.goto("/")
     page.get_by_label("Collection", exact=True).select_option("handbook")
     page.get_by_label("Mode").select_option("bm25")
-    page.get_by_label("Passages", exact=True).and_(page.locator("input")).fill("1")
+    page.get_by_label("Results").fill("1")
     page.locator("#query").fill("E-4071")
     page.keyboard.press("Enter")
 
     expect(page.locator("#results > li")).to_have_count(1)
     expect(page.locator("#documents > li")).to_contain_text(["b.md"])
-    asked = SearchBody(query="E-4071", mode="bm25", limit=1, collection="handbook", explain=True)
+    asked = SearchBody(query="E-4071", mode="bm25", limit=1, collection="handbook", **ALWAYS)
     assert fake.searches == [asked]
 
 
