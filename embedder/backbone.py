@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from embedder.encoder import PackedEncoder
 from embedder.families import can_pack, read_weights
 from embedder.packing import share_out
 from embedder.padded import PaddedEncoder
+from embedder.plain import is_plain, read_plain
 from embedder.products import make_product
 from embedder.rows import Row
 from embedder.types import Floats, InputError, Task
@@ -157,11 +158,18 @@ def load_backbone(checkpoint: Checkpoint, device: str, dtype: str) -> Backbone:
 
     place = _choose_device(device)
     precision: torch.dtype = getattr(torch, _choose_dtype(dtype, place))
-    model = load_model(checkpoint, precision, place)
-    adapters = load_adapters(model, checkpoint)
     description = checkpoint.description
-    if not can_pack(model):
-        return Backbone(PaddedEncoder(model, adapters, checkpoint.pad_token, description.max_tokens))
+    if place == "cpu":
+        # Starting torch's thread pool costs more than it gains here; each pass sets its own number.
+        torch.set_num_threads(1)
+    model: Any
+    if is_plain(checkpoint):
+        model = read_plain(checkpoint, precision, place)
+    else:
+        model = load_model(checkpoint, precision, place)
+        adapters = load_adapters(model, checkpoint)
+        if not can_pack(model):
+            return Backbone(PaddedEncoder(model, adapters, checkpoint.pad_token, description.max_tokens))
     weights = read_weights(model, description.adapters, partial(make_product, dtype=precision))
     return Backbone(PackedEncoder(weights, choose_attention(torch.device(place).type, precision)))
 

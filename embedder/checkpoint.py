@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _MOST_TOKENS = 1_000_000
 # Families whose first position is the padding token's number plus one.
 _OFFSET_POSITIONS = frozenset({"xlm-roberta", "roberta", "camembert", "xlm-roberta-xl"})
+# Its id where a configuration does not say it.
+_PAD = dict.fromkeys(_OFFSET_POSITIONS, 1)
 _POOLING_MODES = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
@@ -44,23 +46,23 @@ class Checkpoint:
         description: as known by name, cut down to what the folder's configuration allows.
         folder: holds config.json, tokenizer.json, model.safetensors and the adapters' folders.
         family: transformers' name of the architecture, `model_type`.
-        weights: the file of the base weights, the first where there are several.
+        config: what config.json holds.
+        files: of the base weights.
         checksum: sha256 of the weights, hexadecimal.
         hidden_size: length of a token state.
         pad_token: id to pad with.
-        apart: how the names of tensors begin that are no part of the encoder and are read by someone else.
-        state: the encoder's weights under transformers' own names, where the file has others.
+        apart: how names begin in these files that are no part of the encoder and are read by someone else.
     """
 
     description: ModelDescription
     folder: Path
     family: str
-    weights: Path
+    config: Mapping[str, Any]
+    files: tuple[Path, ...]
     checksum: str
     hidden_size: int
     pad_token: int
     apart: tuple[str, ...] = ()
-    state: Callable[[], dict[str, torch.Tensor]] | None = None
 
 
 def find_checkpoint(model: str, source: Source = LOCAL) -> Checkpoint:
@@ -93,14 +95,10 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: str) -> torch
     from safetensors import SafetensorError
 
     family, options = _native_class(checkpoint)
-    folder: Path | None = checkpoint.folder
-    if checkpoint.state is not None:
-        options |= {"config": family.config_class.from_pretrained(folder), "state_dict": checkpoint.state()}
-        folder = None
     try:
         with quiet_transformers():
             model, report = family.from_pretrained(
-                folder,
+                checkpoint.folder,
                 dtype=dtype,
                 attn_implementation="sdpa",
                 local_files_only=True,
@@ -110,18 +108,16 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: str) -> torch
                 **options,
             )
     except (SafetensorError, OSError, *UNPICKLING) as error:
-        raise CheckpointError(
-            f"{checkpoint.weights} cannot be read ({error}): copy it again from {checkpoint.description.name}"
-        ) from error
+        file, name = checkpoint.files[0], checkpoint.description.name
+        raise CheckpointError(f"{file} cannot be read ({error}): copy it again from {name}") from error
     # Poolers are never used: one that a family brings and a file lacks is no sign of anything.
-    apart = ("pooler.", *checkpoint.apart)
-    wrong = sorted(key for key in report["missing_keys"] if not key.startswith(apart))
+    wrong = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     wrong += sorted(str(entry[0]) for entry in report["mismatched_keys"])
     # An unused tensor is as bad a sign as a missing one: another model's file.
-    wrong += sorted(key for key in report["unexpected_keys"] if not key.startswith(apart))
+    wrong += sorted(key for key in report["unexpected_keys"] if not key.startswith("pooler."))
     if wrong:
         raise CheckpointError(
-            f"{checkpoint.weights} does not fit {type(model).__name__}: {len(wrong)} tensors are "
+            f"{checkpoint.files[0]} does not fit {type(model).__name__}: {len(wrong)} tensors are "
             f"missing, left over or of another shape (first: {wrong[0]}). Copy the file again from "
             f"{checkpoint.description.name}"
         )
@@ -186,7 +182,7 @@ def _inspect(folder: Path, known: ModelDescription | None) -> Checkpoint:
     hidden, pad, positions = sizes_of(folder, config, family)
     dimensions = (hidden, *(size for size in described.dimensions if size < hidden))
     description = replace(described, dimensions=dimensions, max_tokens=min(described.max_tokens, positions))
-    return Checkpoint(description, folder, family, files[0], checksum, hidden, pad)
+    return Checkpoint(description, folder, family, config, tuple(files), checksum, hidden, pad)
 
 
 def sizes_of(folder: Path, config: Mapping[str, Any], family: str) -> tuple[int, int, int]:
@@ -196,7 +192,7 @@ def sizes_of(folder: Path, config: Mapping[str, Any], family: str) -> tuple[int,
         CheckpointError: the configuration does not say them.
     """
     try:
-        hidden, pad = int(config["hidden_size"]), int(config.get("pad_token_id") or 0)
+        hidden, pad = int(config["hidden_size"]), int(config.get("pad_token_id") or _PAD.get(family, 0))
         positions = int(config["max_position_embeddings"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(

@@ -1,16 +1,15 @@
 """Cross-encoders as files: an encoder with a head of one label, as bge-reranker and jina-reranker lay it out.
 
 Jina's second reranker computes what XLM-RoBERTa computes, under names of its own (those of its remote code,
-which is never run): the tensors are renamed and run through transformers' native class.
+which is never run): the tensors are read under transformers' names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,26 +18,12 @@ from embedder.checkpoint import Checkpoint, checksum_of, read_json, sizes_of
 from embedder.models import KNOWN_RERANKERS, describe_reranker
 from embedder.sources import LOCAL, Source, folder_of, weight_files
 from embedder.types import CheckpointError, Floats, ModelDescription, RerankerDescription
-from embedder.weights import read_tensors, tensor_names
-
-if TYPE_CHECKING:
-    import torch
+from embedder.weights import Place, read_tensor, stored_tensors
 
 _ARCHITECTURE = "XLMRobertaForSequenceClassification"
 _FAMILY = "xlm-roberta"
 _HEAD = "classifier."
 _PARTS = tuple(f"{_HEAD}{part}.{kind}" for part in ("dense", "out_proj") for kind in ("weight", "bias"))
-# The remote code's names of what transformers' native class has, in the order they are replaced.
-_NATIVE_NAMES = (
-    (".encoder.layers.", ".encoder.layer."),
-    (".emb_ln.", ".embeddings.LayerNorm."),
-    (".mixer.out_proj.", ".attention.output.dense."),
-    (".norm1.", ".attention.output.LayerNorm."),
-    (".mlp.fc1.", ".intermediate.dense."),
-    (".mlp.fc2.", ".output.dense."),
-    (".norm2.", ".output.LayerNorm."),
-)
-_FUSED = ".mixer.Wqkv."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +33,10 @@ class CrossEncoder:
     Attributes:
         description: as known by name, cut down to what the configuration allows.
         encoder: the part below the head.
-        files: of the weights.
     """
 
     description: RerankerDescription
     encoder: Checkpoint
-    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +85,14 @@ def find_cross_encoder(model: str, source: Source = LOCAL) -> CrossEncoder:
         description=_as_encoder(known, hidden),
         folder=folder,
         family=_FAMILY,
-        weights=files[0],
+        config=config,
+        files=files,
         checksum=checksum_of(list(files)),
         hidden_size=hidden,
         pad_token=pad,
         apart=(_HEAD,),
-        state=partial(_native_state, files) if any(_FUSED in name for name in tensor_names(files)) else None,
     )
-    return CrossEncoder(known, encoder, files)
+    return CrossEncoder(known, encoder)
 
 
 def read_head(cross: CrossEncoder) -> Head:
@@ -118,12 +101,21 @@ def read_head(cross: CrossEncoder) -> Head:
     Raises:
         CheckpointError: the file has none, or one with another number of labels.
     """
-    tensors = read_tensors(cross.files, _PARTS)
-    weight, bias, out, out_bias = (tensors[name].float().numpy() for name in _PARTS)
-    hidden = cross.encoder.hidden_size
+    import torch
+
+    file, hidden = cross.encoder.files[0], cross.encoder.hidden_size
+    stored = stored_tensors(cross.encoder.files)
+    missing = [name for name in _PARTS if name not in stored]
+    if missing:
+        raise CheckpointError(
+            f"{file} lacks {len(missing)} tensors of a cross-encoder's head (first: {missing[0]}): copy it "
+            f"again from {cross.description.name}"
+        )
+    tensors = [read_tensor(stored, Place(name), torch.float32).numpy() for name in _PARTS]
+    weight, bias, out, out_bias = tensors
     if weight.shape != (hidden, hidden) or bias.shape != (hidden,) or out.shape != (1, hidden):
         raise CheckpointError(
-            f"the head in {cross.files[0]} has shapes {weight.shape} and {out.shape}; a reranker has "
+            f"the head in {file} has shapes {weight.shape} and {out.shape}; a reranker has "
             f"({hidden}, {hidden}) and one label, (1, {hidden}). Use a cross-encoder made for reranking"
         )
     return Head((weight, bias), (out[0], float(out_bias[0])))
@@ -154,19 +146,3 @@ def _require_native(folder: Path, config: Mapping[str, Any]) -> None:
         f"{folder} holds {found}{remote}; a reranker is {_ARCHITECTURE} with absolute positions and GELU: "
         f"use one of {', '.join(KNOWN_RERANKERS)}"
     )
-
-
-def _native_state(files: Sequence[Path]) -> dict[str, torch.Tensor]:
-    """The encoder's tensors under the names of transformers' native class."""
-    names = [name for name in tensor_names(files) if not name.startswith(_HEAD)]
-    state: dict[str, torch.Tensor] = {}
-    for name, tensor in read_tensors(files, names).items():
-        native = name
-        for theirs, ours in _NATIVE_NAMES:
-            native = native.replace(theirs, ours)
-        if _FUSED not in native:
-            state[native] = tensor
-            continue
-        for part, piece in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
-            state[native.replace(_FUSED, f".attention.self.{part}.")] = piece.clone()
-    return state

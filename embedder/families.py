@@ -1,4 +1,4 @@
-"""From the modules that transformers loads to the weights of the packed encoder.
+"""From the modules that transformers loads, or `embedder.plain`, to the weights of the packed encoder.
 
 Three families: BERT (MiniLM, multilingual-e5-small), XLM-RoBERTa (e5-large, bge-m3) and Jina v3. Others run
 through transformers' own forward.
@@ -48,7 +48,7 @@ def can_pack(model: torch.nn.Module) -> bool:
 
 
 def read_weights(
-    model: torch.nn.Module, adapters: Mapping[Task, str], make: Make, merged: Task = Task.PASSAGE
+    model: Any, adapters: Mapping[Task, str], make: Make, merged: Task = Task.PASSAGE
 ) -> Weights:
     """Take a module apart: its layers are freed as they are read, so that memory never holds them twice.
 
@@ -57,7 +57,7 @@ def read_weights(
     documents costs nothing more than a model without adapters.
 
     Args:
-        model: one that `can_pack` accepts, with its adapters; unusable afterwards.
+        model: one that `can_pack` accepts, with its adapters, or of `read_plain`; unusable afterwards.
         adapters: the name of each task's adapter, or nothing.
         make: makes a product of a float32 weight (outer, inner) and bias (outer,).
         merged: the task to merge.

@@ -1,9 +1,15 @@
-"""Single tensors out of a checkpoint's files, without the model they belong to."""
+"""Tensors out of a checkpoint's files, one at a time, without the model they belong to.
+
+What is read is converted piece by piece on its way, so that memory holds the wanted tensor and one piece.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
@@ -15,61 +21,118 @@ if TYPE_CHECKING:
 
 # What torch raises for a pickled file (read without running anything in it) that is cut short or foreign.
 UNPICKLING = (UnpicklingError, EOFError, RuntimeError)
+PIECE = 2**15  # values converted at a time: below what torch starts its threads for
+_LONGEST_HEADER = 100_000_000  # bytes, as the format says
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64"}
 
 
-def tensor_names(files: Sequence[Path]) -> list[str]:
-    """Names of all tensors in these files, of safetensors or pickled, in no order.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tensor stands in the files: under a name, or as one of equal parts of its rows."""
+
+    name: str
+    part: int = 0
+    parts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One tensor of a file.
+
+    Attributes:
+        shape: of it.
+        fill: copies values `[first, first + n)` into a flat tensor of n values, of any dtype.
+    """
+
+    shape: tuple[int, ...]
+    fill: Callable[[int, torch.Tensor], None]
+
+
+def stored_tensors(files: Sequence[Path]) -> dict[str, Stored]:
+    """All tensors of these files by name, of safetensors or pickled; nothing in a pickled one is run.
 
     Raises:
         CheckpointError: a file cannot be read.
     """
-    return [name for file in files for name in _open(file)[0]]
-
-
-def read_tensors(files: Sequence[Path], wanted: Collection[str]) -> dict[str, torch.Tensor]:
-    """Read some tensors, as they are stored.
-
-    Args:
-        files: of safetensors or pickled; nothing in a pickled one is run.
-        wanted: their names.
-
-    Raises:
-        CheckpointError: a tensor is not there, or a file cannot be read.
-    """
-    found: dict[str, torch.Tensor] = {}
+    found: dict[str, Stored] = {}
     for file in files:
-        found |= _open(file, wanted)[1]
-    missing = sorted(set(wanted) - found.keys())
-    if missing:
-        raise CheckpointError(
-            f"{files[0]} lacks {len(missing)} tensors (first: {missing[0]}): copy it again from the model's "
-            "repository"
-        )
+        with _readable(file):
+            found |= _safe(file) if file.suffix == ".safetensors" else _pickled(file)
     return found
 
 
-def _open(file: Path, wanted: Collection[str] = ()) -> tuple[list[str], dict[str, torch.Tensor]]:
-    """Names of all tensors, and those of them that are wanted."""
-    with _readable(file):
-        if file.suffix != ".safetensors":
-            import torch
+def read_tensor(stored: Mapping[str, Stored], place: Place, dtype: torch.dtype) -> torch.Tensor:
+    """Read one tensor into memory of its own.
 
-            state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-            return list(state), {name: state[name] for name in wanted if name in state}
-        from safetensors import safe_open
+    Args:
+        stored: from `stored_tensors`.
+        place: which one; it must be there.
+        dtype: of the result.
+    """
+    import torch
 
-        with safe_open(file, framework="pt") as opened:
-            names = list(opened.keys())
-            return names, {name: opened.get_tensor(name) for name in wanted if name in names}
+    whole = stored[place.name]
+    shape = (whole.shape[0] // place.parts, *whole.shape[1:]) if place.parts > 1 else whole.shape
+    tensor = torch.empty(shape, dtype=dtype)
+    flat = tensor.view(-1)
+    start = place.part * len(flat)
+    for first in range(0, len(flat), PIECE):
+        whole.fill(start + first, flat[first : first + PIECE])
+    return tensor
+
+
+def _safe(file: Path) -> dict[str, Stored]:
+    """The tensors of a safetensors file (header: 8 bytes of length, JSON with types, shapes and offsets)."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if length > min(size - 8, _LONGEST_HEADER):
+            raise ValueError(f"its header claims {length} bytes of {size}")
+        header = json.loads(opened.read(length))
+    header.pop("__metadata__", None)
+    return {name: _in_file(file, 8 + length, size, entry) for name, entry in header.items()}
+
+
+def _in_file(file: Path, base: int, size: int, entry: Mapping[str, object]) -> Stored:
+    import torch
+
+    shape = tuple(map(int, entry["shape"]))  # type: ignore[call-overload]
+    start, end = (base + int(offset) for offset in entry["data_offsets"])  # type: ignore[attr-defined]
+    dtype: torch.dtype = getattr(torch, _DTYPES.get(str(entry["dtype"]), "uint8"))
+    width = dtype.itemsize
+    if not base <= start <= end <= size or (dtype != torch.uint8 and end - start != width * math.prod(shape)):
+        raise ValueError(f"a tensor of shape {shape} is said to take bytes {start} to {end} of {size}")
+
+    def fill(first: int, target: torch.Tensor) -> None:
+        buffer = bytearray(len(target) * width)
+        with file.open("rb", buffering=0) as opened:
+            opened.seek(start + first * width)
+            if opened.readinto(buffer) != len(buffer):
+                raise CheckpointError(f"{file} changed while it was read: start again")
+        target.copy_(torch.frombuffer(buffer, dtype=dtype))
+
+    return Stored(shape, fill)
+
+
+def _pickled(file: Path) -> dict[str, Stored]:
+    import torch
+
+    state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    return {name: _in_memory(tensor) for name, tensor in state.items()}
+
+
+def _in_memory(tensor: torch.Tensor) -> Stored:
+    def fill(first: int, target: torch.Tensor) -> None:
+        target.copy_(tensor.reshape(-1)[first : first + len(target)])
+
+    return Stored(tuple(tensor.shape), fill)
 
 
 @contextmanager
 def _readable(file: Path) -> Iterator[None]:
-    from safetensors import SafetensorError
-
     try:
         yield
-    except (SafetensorError, OSError, *UNPICKLING) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, *UNPICKLING) as error:
         raise CheckpointError(
             f"{file} cannot be read ({error}): copy it again from the model's repository"
         ) from error
