@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from api import places
 from api.app import is_loopback
 from api.owner import DataError, socket_path, try_lock
 from api.settings import Settings, origins
@@ -47,13 +48,10 @@ def _model(settings: Settings, tenant: str, collection: str) -> Finding:
     name = settings.model
     try:
         if name == "auto":
-            indexed = (
-                catalog.read_config(catalog.path_of(settings.data, tenant, collection)).fingerprint.get(
-                    "model"
-                )
-                if catalog.exists(settings.data, tenant, collection)
-                else None
-            )
+            indexed = ""
+            if catalog.exists(settings.data, tenant, collection):
+                config = catalog.read_config(catalog.path_of(settings.data, tenant, collection))
+                indexed = places.model_of(settings.data, config.fingerprint)
             name = indexed or default_model()
         embedder = load_embedder(
             name,

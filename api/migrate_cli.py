@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from api import output
+from api import output, places
 from api.commands import WRONG_USE, CommandError, ask, finish, follow_job
+from api.settings import load
 from latewood.client import Client
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on stdout")]
@@ -38,7 +39,9 @@ def migrate(
             )
         if (model is None) != rollback:
             raise CommandError(WRONG_USE, "wrong_use", "give --model M or --rollback, and not both")
-        body = {"collection": collection, "model": model or "", "rollback": rollback}
+        # The owner may stand in another folder.
+        there = places.absolute(model, load(data=data).source) if model else ""
+        body = {"collection": collection, "model": there, "rollback": rollback}
         title = f"migrating to {model}" if model else "going back to the model before"
         done = ask(data, tenant, collection, lambda client: _carry_out(client, "/migrate", body, title))
         output.emit(as_json, done, _render_migrated)

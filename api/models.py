@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from api import places
 from api.errors import ApiError
 from api.settings import Settings
 from embedder.types import Embedder, Floats, Reranker, Task
@@ -31,6 +32,7 @@ class Models:
         Raises:
             EmbedderError: there is no such model, or it cannot be loaded.
         """
+        name = places.absolute(name, self._settings.source)
         with self._guard:
             if name not in self.loaded:
                 from embedder.engine import load_embedder
@@ -62,12 +64,15 @@ class Models:
         return TimedReranker(settings.reranker, load, settings.rerank_seconds)
 
     def config(self, embedder: Embedder, analyzer: Analyzer) -> IndexConfig:
-        """What an index made now is made with.
+        """What an index made now is made with; where its model lies is noted.
 
         Raises:
             ApiError: `DIMENSIONS` has a size the model was not trained for.
         """
-        return IndexConfig(self._dimensions(embedder), fingerprint(embedder, analyzer))
+        config = IndexConfig(self._dimensions(embedder), fingerprint(embedder, analyzer))
+        loaded_by = next((name for name, one in self.loaded.items() if one is embedder), "")
+        places.note(self._settings.data, loaded_by, config.fingerprint)
+        return config
 
     def _dimensions(self, embedder: Embedder) -> tuple[int, ...]:
         """Stored Matryoshka sizes, largest first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from api import places
 from api.models import QueryEmbedder, fingerprint
 from api.settings import Settings
 from embedder.types import Embedder
@@ -39,7 +40,7 @@ def assemble(service: Service, tenant: str, collection: str, live: SwitchStore) 
     settings = service.settings
 
     def query_embedder() -> Embedder:
-        found = service.embedder(config.fingerprint.get("model"))
+        found = service.embedder(places.model_of(service.data, config.fingerprint))
         catalog.check_fingerprint(config, fingerprint(found, service.analyzer))
         return found
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api import output
+from api import output, places
 from api.commands import UNREACHABLE, WRONG_USE, CommandError, finish
 from api.evaluate_cli import bench_on, known_errors
 from api.settings import Settings, load
@@ -113,7 +113,8 @@ def _tuned(settings: Settings, path: Path | None, asked: Asked, *, dry_run: bool
 
     index = None if path is None else catalog.read_config(path)
     if index is not None and settings.model == "auto" and "model" in index.fingerprint:
-        settings = settings.model_copy(update={"model": index.fingerprint["model"]})
+        model = places.model_of(settings.data, index.fingerprint)
+        settings = settings.model_copy(update={"model": model})
     current = None if path is None else defaults.read(path.parent).now.current
     with bench_on(settings, asked.dataset, asked.split, asked.unit, asked.cache) as bench:
         score = bench.scorer(asked.metric)
