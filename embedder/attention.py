@@ -129,7 +129,7 @@ class _BlockRun:
         queries, keys, values = qkv[first : first + width].permute(1, 2, 0, 3)
         keys, values = keys.contiguous().transpose(1, 2), values.contiguous()
         out = states[first : first + self._block.tokens].transpose(0, 1)
-        for heads, rows in _parts(len(queries), width):
+        for heads, rows in _parts(len(queries), width, self._block.tokens):
             scores = torch.bmm(queries[heads, rows].contiguous(), keys[heads])
             weights, sums = self._weigh(scores, rows)
             real = slice(rows.start, min(rows.stop, self._block.tokens))
@@ -158,12 +158,15 @@ class _BlockRun:
         return scores.softmax(dim=-1)
 
 
-def _parts(heads: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Cut (heads, width, width) scores into parts of about `_SCORES`: by heads, then by rows."""
+def _parts(heads: int, width: int, tokens: int) -> Iterator[tuple[slice, slice]]:
+    """Cut (heads, width, width) scores into parts of about `_SCORES`: by heads, then by rows.
+
+    Each part begins before row `tokens`: what is behind it is padding.
+    """
     rows = min(width, max(_FEWEST_ROWS, _SCORES // width))
     together = max(1, min(heads, _SCORES // (rows * width)))
     for head in range(0, heads, together):
-        for row in range(0, width, rows):
+        for row in range(0, tokens, rows):
             yield slice(head, min(heads, head + together)), slice(row, min(width, row + rows))
 
 

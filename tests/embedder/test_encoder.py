@@ -148,6 +148,16 @@ def test_scores_out_of_range_take_the_careful_way():
             assert closeness(ours, exact) >= 0.99
 
 
+@pytest.mark.parametrize("length", [2049, 2561, 3590])
+def test_row_blocks_that_would_be_nothing_but_padding_are_left_out(length):
+    """Rounding a long text's length may add more rows than one block of them has."""
+    qkv = torch.randn(attention.padded_length(length), 3, 1, 8, generator=torch.Generator().manual_seed(1))
+    states = BlockedAttention().prepare([length], qkv.device)(qkv)
+    queries, keys, values = qkv[:length, :, 0].unbind(1)
+    expected = (queries @ keys.T).softmax(-1) @ values
+    torch.testing.assert_close(states[:length], expected, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_fused_products_give_what_torch_gives(dtype):
     assert has_fused_products()
