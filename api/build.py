@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from api import mending
+from api import mending, places
 from api.errors import ApiError, job_error
 from api.models import Models
 from api.opened import Opened, assemble
@@ -80,6 +80,10 @@ class Service:
     def model(self, name: str) -> Embedder:
         """The model of this name, loaded once."""
         return self._models.named(name)
+
+    def model_of(self, config: IndexConfig) -> str:
+        """What to load for an index: the folder its model was given by, or its name."""
+        return places.model_of(self.data, config.fingerprint)
 
     @property
     def model_loaded(self) -> bool:

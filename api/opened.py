@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from api import places
 from api.models import QueryEmbedder, fingerprint
 from api.settings import Settings
 from embedder.types import Embedder
@@ -40,7 +39,7 @@ def assemble(service: Service, tenant: str, collection: str, live: SwitchStore) 
     settings = service.settings
 
     def query_embedder() -> Embedder:
-        found = service.embedder(places.model_of(service.data, config.fingerprint))
+        found = service.embedder(service.model_of(config))
         catalog.check_fingerprint(config, fingerprint(found, service.analyzer))
         return found
 

@@ -84,7 +84,7 @@ class Rebuilds:
                     logger.info("going on to %s %s/%s", planned.purpose, *key)
                     config = catalog.read_config(self._home(key) / planned.generation)
                     back = planned.purpose == succession.ROLLBACK
-                    self.migrate(*key, None if back else self._loaded_by(config))
+                    self.migrate(*key, None if back else self._service.model_of(config))
             except (SearchError, ApiError, JobError) as error:
                 logger.warning("%s/%s is not gone on with: %s", *key, error)
 
@@ -207,7 +207,7 @@ class Rebuilds:
         if not self._service.exists(*key):
             raise ApiError(404, "collection_not_found", f"no collection {collection!r} here")
         if model is None:
-            self._check_setting(self._loaded_by(catalog.read_config(self._kept(key))))
+            self._check_setting(self._service.model_of(catalog.read_config(self._kept(key))))
             return self._submit(key, lambda stop: self._target_back(key, stop))
         model = places.absolute(model, self._service.settings.source)
         self._check_setting(model)
@@ -226,7 +226,7 @@ class Rebuilds:
 
     def _target_back(self, key: Key, stop: Stop) -> Target:
         config = catalog.read_config(self._kept(key))
-        embedder = self._service.model(self._loaded_by(config))
+        embedder = self._service.model(self._service.model_of(config))
         catalog.check_fingerprint(config, fingerprint(embedder, self._service.analyzer))
         remake = Reembed(embedder, self._service.analyzer, stop)
         return Target(self._home(key), succession.ROLLBACK, config, remake)
@@ -317,9 +317,6 @@ class Rebuilds:
 
     def _home(self, key: Key) -> Path:
         return catalog.home_of(self._service.data, *key)
-
-    def _loaded_by(self, config: IndexConfig) -> str:
-        return places.model_of(self._service.data, config.fingerprint)
 
     def _live_config(self, key: Key) -> IndexConfig:
         return self._service.open(*key).store.config
