@@ -1,8 +1,8 @@
-# `make demo`, `make test`, `make quality`, `make soak`. Each sets up .venv on first use and reuses it after.
+# `make demo`, `make test`, `make quality`, `make soak`, `make gpu-check`. Each sets up .venv on first use and reuses it after.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types unit quality soak clean
+.PHONY: demo test lint types unit quality soak gpu-check clean
 demo: .venv/runtime.stamp
 	$(BIN)/latewood demo
 
@@ -25,6 +25,10 @@ quality: .venv/dev.stamp
 # Long kill, fuzz and load runs; `make test` runs a sample of each.
 soak: .venv/dev.stamp
 	$(BIN)/python -m pytest -m soak
+
+# Every way to attend on the GPU of this machine: parity with the processor, speed, memory.
+gpu-check: .venv/dev.stamp
+	$(BIN)/python -m benchmarks.gpu
 
 .venv/runtime.stamp: pyproject.toml constraints.txt scripts/setup_env.py
 	$(PYTHON) scripts/setup_env.py runtime

@@ -67,6 +67,7 @@ def _model(settings: Settings, tenant: str, collection: str) -> Finding:
     try:
         model, recorded = embedder.description, embedder.recorded
         told = ", ".join(f"{key} {value}" for key, value in recorded.items())
+        told += f", attention {embedder.attention}"
         return (
             "ok",
             f"{model.name} loads and answers ({told}); licence {model.licence}; languages {model.languages}",

@@ -200,10 +200,3 @@ class BlockedSdpa:
             return states.flatten(1)
 
         return attend
-
-
-def choose_attention(device: str, dtype: torch.dtype) -> Attention:
-    """The best way to attend on a device (`cpu` or `cuda`) in a dtype."""
-    import torch
-
-    return BlockedAttention() if dtype == torch.bfloat16 else BlockedSdpa()

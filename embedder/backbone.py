@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.adapters import load_adapters
-from embedder.attention import choose_attention
 from embedder.checkpoint import Checkpoint, load_model
 from embedder.encoder import PackedEncoder
 from embedder.families import can_pack, read_weights
@@ -23,6 +22,7 @@ from embedder.plain import is_plain, read_plain
 from embedder.products import make_product
 from embedder.rows import Row
 from embedder.types import Floats, InputError, Task
+from embedder.varlen import choose_attention
 
 if TYPE_CHECKING:
     import torch
@@ -171,7 +171,7 @@ def load_backbone(checkpoint: Checkpoint, device: str, dtype: str) -> Backbone:
         if not can_pack(model):
             return Backbone(PaddedEncoder(model, adapters, checkpoint.pad_token, description.max_tokens))
     weights = read_weights(model, description.adapters, partial(make_product, dtype=precision))
-    return Backbone(PackedEncoder(weights, choose_attention(torch.device(place).type, precision)))
+    return Backbone(PackedEncoder(weights, choose_attention(torch.device(place), precision)))
 
 
 def available_cores() -> int:

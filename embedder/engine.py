@@ -124,6 +124,11 @@ class LocalEmbedder:
         return MappingProxyType(self._recorded)
 
     @property
+    def attention(self) -> str:
+        """How it attends here, chosen when the model was loaded: see `embedder.attention` and `.varlen`."""
+        return self._backbone.attention
+
+    @property
     def dimension(self) -> int:
         """Length of the vectors returned."""
         return self._checkpoint.hidden_size

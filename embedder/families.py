@@ -158,7 +158,7 @@ class _Reader:
         new, old = _lora(module, name), _lora(module, self._merged)
         downs = [change.down for change in (new, old) if change is not None]
         ups = [sign * scale * change.up for change, sign in ((new, 1), (old, -1)) if change is not None]
-        nothing = Change(torch.zeros(0, inner), torch.zeros(outer, 0))
+        nothing = Change(base.new_zeros(0, inner).float(), base.new_zeros(outer, 0).float())
         return Change(torch.cat(downs), torch.cat(ups, dim=1)) if downs else nothing
 
     def _stack(self, changes: Sequence[Change]) -> Change | None:
