@@ -103,7 +103,8 @@ class _Reader:
         layers = self._model.layers if jina else self._model.encoder.layer
         for number, layer in enumerate(layers):
             yield _jina_parts(layer) if jina else _bert_parts(layer)
-            layers[number] = torch.nn.Identity()
+            if isinstance(layers, torch.nn.ModuleList):  # else read from its file as it is asked for
+                layers[number] = torch.nn.Identity()
 
     def _layer(self, parts: _Parts) -> Layer:
         import torch

@@ -1,7 +1,8 @@
-"""Telling that memory ran out, whatever the device and whoever says so."""
+"""Telling that memory ran out, whatever the device and whoever says so; giving it back."""
 
 from __future__ import annotations
 
+import ctypes
 import sys
 
 # How torch's CPU allocator says it; on CUDA it has an exception of its own.
@@ -20,3 +21,11 @@ def release() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+def trim() -> None:
+    """Give what was freed back to the system: glibc keeps it between what is still in use."""
+    if sys.platform == "linux":
+        give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if give_back is not None:
+            give_back(0)

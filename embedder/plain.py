@@ -6,11 +6,13 @@ no forward pass: the packed encoder takes it apart as it would take theirs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from embedder.checkpoint import Checkpoint
+from embedder.memory import trim
 from embedder.types import CheckpointError
 from embedder.weights import Place, Stored, read_tensor, stored_tensors
 
@@ -86,13 +88,32 @@ def read_plain(checkpoint: Checkpoint, dtype: torch.dtype, device: str) -> Any:
         return SimpleNamespace(**found, eps=config.layer_norm_eps)
 
     embeddings = {name: read(f"embeddings.{name}") for name in (*_TABLES, "LayerNorm")}
-    layers = [_layer(read, f"encoder.layer.{number}.") for number in range(config.num_hidden_layers)]
+    layers = Layers(lambda number: _layer(read, f"encoder.layer.{number}."), config.num_hidden_layers)
     return SimpleNamespace(
         config=config,
         dtype=dtype,
         embeddings=SimpleNamespace(**embeddings),
         encoder=SimpleNamespace(layer=layers),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The layers of an encoder, each read when it is asked for and kept by nobody.
+
+    Attributes:
+        read: of a layer's number.
+        count: of them.
+    """
+
+    read: Callable[[int], SimpleNamespace]
+    count: int
+
+    def __iter__(self) -> Iterator[SimpleNamespace]:
+        """From the first to the last."""
+        for number in range(self.count):
+            yield self.read(number)
+            trim()  # what the last one left behind
 
 
 def _require_fit(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from embedder.memory import ran_out
+from embedder.memory import ran_out, release, trim
 from embedder.owner import PATIENCE, RECOVERY, Job, Owner
 from embedder.rows import Row
 from embedder.types import EmbedderError, Task
@@ -245,3 +245,9 @@ def test_torch_says_that_memory_ran_out_as_it_is_expected_to():
         torch.empty(2**60, dtype=torch.int8)
     assert ran_out(caught.value)
     assert not ran_out(RuntimeError("shapes do not fit"))
+
+
+def test_memory_is_given_back_without_harm():
+    trim()
+    release()
+    assert torch.ones(3).sum() == 3

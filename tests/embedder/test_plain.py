@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForMaskedLM, BertModel, XLMRobertaConfi
 
 from embedder.checkpoint import find_checkpoint
 from embedder.models import MINILM
-from embedder.plain import is_plain, read_plain
+from embedder.plain import Layers, is_plain, read_plain
 from embedder.types import CheckpointError
 from embedder.weights import PIECE, Place, read_tensor, stored_tensors
 
@@ -51,7 +51,7 @@ def parameters(read):
     def walk(name, value):
         if isinstance(value, torch.Tensor):
             found[name] = value
-        elif isinstance(value, list):
+        elif isinstance(value, Layers):
             for number, item in enumerate(value):
                 walk(f"{name}.{number}", item)
         elif hasattr(value, "__dict__"):
