@@ -26,6 +26,7 @@ def examine(settings: Settings, given: Mapping[str, Any], tenant: str, collectio
     """Findings (check, status ok|warn|error, message) and every setting with its origin."""
     checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("model", lambda: _model(settings, tenant, collection)),
+        *([("reranker", lambda: _reranker(settings))] if settings.reranker else []),
         ("formats", _formats),
         ("data", lambda: _data(settings)),
         ("disk", lambda: _disk(settings)),
@@ -74,6 +75,21 @@ def _model(settings: Settings, tenant: str, collection: str) -> Finding:
         )
     finally:
         embedder.close()
+
+
+def _reranker(settings: Settings) -> Finding:
+    from embedder.rerank import load_reranker
+
+    name, source = settings.reranker, settings.source
+    try:
+        reranker = load_reranker(name, device=settings.device, dtype=settings.dtype, source=source)
+    except EmbedderError as error:
+        return "error", str(error)
+    try:
+        model = reranker.description
+        return "ok", f"{model.name} loads; licence {model.licence}; languages {model.languages}"
+    finally:
+        reranker.close()
 
 
 def _formats() -> Finding:

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from api.build import Service
 from api.rebuilding import Rebuilds
+from embedder.types import StoppedError
 from ingest.uploads import Upload
 
 
@@ -112,6 +113,38 @@ def test_an_optimise_in_the_background_makes_room(
     assert http.delete("/collections/old").status_code == 204
     assert left.is_set()
     assert names(http) == []
+
+
+def test_an_optimise_goes_on_when_the_collection_stays_after_all(
+    http: TestClient, service: Service, hand_in: Any, finish: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_in(http, "A seal.", collection="old")
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    def slowly(self: Rebuilds, key: Any, target: Any, stop: Any, moved: Any) -> None:
+        begun.release()
+        while not stop() and not go.is_set():
+            time.sleep(0.01)
+        if stop():
+            raise StoppedError
+
+    monkeypatch.setattr(Rebuilds, "_rebuild", slowly)
+    monkeypatch.setattr(Rebuilds, "_due", lambda self, key: True)
+    service.rebuilds._begin(("default", "old"))
+    assert begun.acquire(timeout=60)
+    running = threading.Event()
+
+    def hold(job: Any, progress: Any, stop: Any) -> Any:
+        running.set()
+        assert go.wait(60)
+        return job.report
+
+    job = service.jobs.submit("default", "old", "", hold)
+    assert running.wait(60)
+    assert http.delete("/collections/old").status_code == 409
+    assert begun.acquire(timeout=60)
+    go.set()
+    finish(http, job.id)
 
 
 def test_searches_under_way_are_answered_or_told_to_ask_again(

@@ -16,7 +16,9 @@ from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
 from api.app import create_app
 from api.build import Service
+from api.doctor import examine
 from api.schemas_search import SearchOut
+from api.settings import Settings
 from embedder.rerank import load_reranker
 
 NOTES = ("The city is one of the states of Germany.", "Berlin is the capital.", "The most populous city.")
@@ -135,3 +137,16 @@ def test_weights_that_are_missing_are_named(open_service: Callable[..., Service]
     service.close()
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_unavailable")
     assert "acme/nothing" in answer.json()["error"]["message"]
+
+
+def test_doctor_loads_the_reranker_that_is_set(cross_encoder: str, tmp_path: Path) -> None:
+    found = {}
+    for name in ("", cross_encoder, "acme/nothing"):
+        settings = Settings(data=tmp_path, model="acme/nothing", reranker=name)
+        findings = examine(settings, {}, "default", "default")["findings"]
+        found[name] = {one["check"]: (one["status"], one["message"]) for one in findings}
+    assert "reranker" not in found[""]
+    assert found[cross_encoder]["reranker"][0] == "ok"
+    status, message = found["acme/nothing"]["reranker"]
+    assert status == "error"
+    assert "acme/nothing" in message
