@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from embedder.types import Floats, SparseVector
 from search.errors import DiskFullError as DiskFullError
@@ -285,9 +286,11 @@ class Leg:
     threshold: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One entry of a leg's list: a chunk's id and its raw score in that leg."""
+class Candidate(NamedTuple):
+    """One entry of a leg's list: a chunk's id and its raw score in that leg.
+
+    A tuple, for hundreds are made with every question and half of them are never looked at.
+    """
 
     id: str
     score: float

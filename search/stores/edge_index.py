@@ -18,6 +18,7 @@ from search.facets import Facets, check_key, count
 from search.stores.convert import query_request, to_filter
 from search.stores.dense import prefix, vector_name
 from search.stores.edge_facets import values_of
+from search.stores.edge_fields import MetadataIndexes
 from search.stores.edge_manifests import ManifestTable, scroll_after, uuids
 from search.stores.edge_process import Ranked
 from search.stores.edge_records import RecordFile
@@ -73,6 +74,7 @@ class EdgeIndex:
                 check_whole(self._shard, directory, self._marks.clean_points())
             self._manifests = ManifestTable(self._shard, self._before_write)
             self._built = self._shard.info().segments_count > 1
+            self._fields = MetadataIndexes(self._shard)
 
     # Manifests
 
@@ -113,6 +115,7 @@ class EdgeIndex:
         """Write chunks with one named vector per dimension and, when there are any terms, a sparse one."""
         payloads = [chunk_payload(passage) for passage in passages]
         self._before_write(chunks_bytes(payloads, vectors))
+        self._fields.cover(passage.document.metadata for passage in passages)
         dense = {vector_name(size): prefix(vectors.dense, size) for size in self._config.dimensions}
         points = []
         for row, (passage, payload) in enumerate(zip(passages, payloads, strict=True)):
@@ -162,6 +165,7 @@ class EdgeIndex:
         if places:
             if self._built:
                 self._marks.before_removal()
+            self._fields.cover([info.metadata])
             self._shard.update(edge.UpdateOperation.set_payload_by_filter(to_filter(where), told))
         self._records.put_info(document_id, version, info)
 

@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from search.types import Candidate, IndexConfig, StoreUnavailableError
 
 Ranked = tuple[bytes, bytes]
@@ -25,6 +27,9 @@ _PATIENCE = {"open": 600.0, "flush": 600.0, "close": 600.0, "optimise": 86_400.0
 """Seconds for what takes as long as the index is large."""
 
 _EXIT_SECONDS = 30.0
+_ID = 36
+_GROUPS = ((0, 8, 0), (8, 12, 9), (12, 16, 14), (16, 20, 19), (20, 32, 24))
+"""From and to which digit, and where they stand in an id's text."""
 
 
 class WorkerDiedError(Exception):
@@ -156,10 +161,11 @@ class WorkerProcess:
 def candidates(ranked: Ranked) -> list[Candidate]:
     """A ranked list as it came over the wire."""
     identities, scores = ranked
-    digits = identities.hex()  # by hand: `uuid.UUID` takes six times as long, hundreds of times a query
-    texts = [
-        f"{digits[at : at + 8]}-{digits[at + 8 : at + 12]}-{digits[at + 12 : at + 16]}-"
-        f"{digits[at + 16 : at + 20]}-{digits[at + 20 : at + 32]}"
-        for at in range(0, len(digits), 32)
-    ]
-    return [Candidate(one, score) for one, score in zip(texts, array("d", scores), strict=True)]
+    # All ids at once: `uuid.UUID` takes twenty times as long, hundreds of times a question.
+    digits = np.frombuffer(identities.hex().encode(), np.uint8).reshape(-1, 32)
+    written = np.full((len(digits), _ID), ord("-"), np.uint8)
+    for first, last, at in _GROUPS:
+        written[:, at : at + last - first] = digits[:, first:last]
+    text = written.tobytes().decode()
+    ids = [text[at : at + _ID] for at in range(0, len(text), _ID)]
+    return list(map(Candidate, ids, array("d", scores)))
