@@ -18,7 +18,7 @@ from search.stores.edge import EdgeStore
 from search.stores.edge_index import EdgeIndex
 from search.types import DenseQuery, IndexConfig, Leg
 
-_ELSEWHERE = ("read", "write", "query_batch", "retrieve", "acquire")
+_ELSEWHERE = ("'query_batch'", "'query'", "'retrieve'", "'acquire'", "posix.read", "posix.write")
 _LOOK_S = 0.005
 
 

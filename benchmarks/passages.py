@@ -22,7 +22,7 @@ from search.types import Candidate, Chunk, DocumentInfo, Passage
 
 DIMENSION = 384
 CHUNKS = 10  # of a document
-WORDS = 120  # of a passage
+WORDS = (60, 180)  # of a passage
 VOCABULARY = 30_000
 _NOISE = 1.1  # of a passage around its cluster's centre, in lengths of the centre
 _TOGETHER = 2_000
@@ -54,8 +54,9 @@ class Passages:
         random = np.random.default_rng(self.seed + 1)
         odds = 1 / np.arange(1, VOCABULARY + 1)
         steps = np.cumsum(odds) / odds.sum()
-        drawn = np.searchsorted(steps, random.random((self.count, WORDS)))
-        return [" ".join(f"w{word}" for word in row) for row in drawn.tolist()]
+        lengths = random.integers(*WORDS, self.count)
+        drawn = np.searchsorted(steps, random.random(int(lengths.sum())))
+        return [" ".join(f"w{word}" for word in row) for row in np.split(drawn, np.cumsum(lengths)[:-1])]
 
     def questions(self, number: int) -> list[tuple[Floats, str]]:
         """Vectors and words of questions."""
