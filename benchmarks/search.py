@@ -102,16 +102,20 @@ def timed(searcher: Searcher, request: SearchRequest) -> float:
 
 def hybrid(bench: Bench) -> Report:
     """Hybrid questions: how long, how right, and how much of it is our own Python."""
-    searcher, exact = bench.searcher, Exact(bench.passages, bench.analyzer)
+    searcher = bench.searcher
     for _, words in bench.questions[:10]:
         searcher.search(SearchRequest(words))
-    took, right = [], 0
-    for vector, words in bench.questions:
+    took, answers = [], []
+    for _, words in bench.questions:
         started = time.perf_counter()
         found = searcher.search(SearchRequest(words)).hits
         took.append(time.perf_counter() - started)
-        wanted = set(exact.top(vector, words, 10))
-        right += len(wanted & {hit.passage.chunk.id for hit in found})
+        answers.append({hit.passage.chunk.id for hit in found})
+    exact = Exact(bench.passages, bench.analyzer)
+    right = sum(
+        len(answer & set(exact.top(vector, words, 10)))
+        for answer, (vector, words) in zip(answers, bench.questions, strict=True)
+    )
     return {
         **spread(took),
         "recall@10": round(right / (10 * len(bench.questions)), 4),

@@ -1,4 +1,4 @@
-"""Indexes on metadata keys, made when a key is first written: a filter on a bare one reads every point."""
+"""Indexes on metadata keys, made when a string is first written: a filter on a bare key reads every point."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Iterable, Mapping
 
 import qdrant_edge as edge
 
-from search.stores.filters import parse_date
 from search.types import MetadataValue
 
 MOST = 64
 """Keys with an index: each takes memory. Filters on others are right, and slow."""
 
 _PREFIX = "metadata."
-_Kind = edge.PayloadSchemaType
+_KEYWORD = edge.PayloadSchemaType.Keyword
 
 
 class MetadataIndexes:
-    """What is indexed in one shard. The first value of a key decides for which kind of values."""
+    """Which keys of one shard have an index for their strings."""
 
     def __init__(self, shard: edge.EdgeShard) -> None:
         """See what there is."""
@@ -29,17 +28,17 @@ class MetadataIndexes:
         """Index the keys about to be written that are not yet: some tenths of a second at 100,000 points."""
         for metadata in written:
             for key, value in metadata.items():
-                if key in self._known or len(self._known) >= MOST:
+                if key in self._known or len(self._known) >= MOST or not _are_words(value):
                     continue
-                kind = _kind(value)
-                if kind is not None and '"' not in key and "\\" not in key:
-                    self._shard.update(edge.UpdateOperation.create_field_index(f'{_PREFIX}"{key}"', kind))
+                if '"' not in key and "\\" not in key:
+                    made = edge.UpdateOperation.create_field_index(f'{_PREFIX}"{key}"', _KEYWORD)
+                    self._shard.update(made)
                     self._known.add(key)
 
 
-def _kind(value: MetadataValue) -> edge.PayloadSchemaType | None:
-    """None for what tells nothing: no value, or a boolean, which is asked for by `truths`."""
-    first = value[0] if isinstance(value, list) and value else value
-    if isinstance(first, str):
-        return _Kind.Keyword if parse_date(first) is None else _Kind.Datetime
-    return _Kind.Float if isinstance(first, int | float) and not isinstance(first, bool) else None
+def _are_words(value: MetadataValue) -> bool:
+    """Whether to index: only for strings, because the engine lets an index of numbers answer for dates, too.
+
+    A key may hold a number here and a date there, and with such an index a range of one finds the other.
+    """
+    return isinstance(value, str) or (isinstance(value, list) and bool(value) and isinstance(value[0], str))

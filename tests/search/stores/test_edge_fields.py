@@ -23,14 +23,7 @@ def test_metadata_keys_are_indexed_when_first_written_and_stay_so(open_edge, kit
     shard = edge.EdgeShard.load(str(index_folder / "index" / "shard"))
     indexed = {name for name in shard.info().payload_schema if name.startswith("metadata")}
     shard.close()
-    assert indexed == {
-        "metadata.team",
-        "metadata.n",
-        'metadata."a.b c"',
-        "metadata.day",
-        f"metadata.{'x' * 99}",
-        "metadata.odd",
-    }
+    assert indexed == {"metadata.team", 'metadata."a.b c"', "metadata.day", "metadata.odd"}
     again = open_edge()
     assert again.count(Comparison("eq", "team", 7)) == 1  # of another kind than the index
     assert again.count(Comparison("gte", "day", "2026-01-01")) == 1
@@ -38,8 +31,21 @@ def test_metadata_keys_are_indexed_when_first_written_and_stay_so(open_edge, kit
 
 def test_keys_beyond_the_most_that_are_indexed_are_filtered_by_all_the_same(open_edge, kit):
     store = open_edge()
-    metadata = {f"key{number}": number for number in range(MOST + 3)}
+    metadata = {f"key{number}": f"v{number}" for number in range(MOST + 3)}
     kit.write(store, kit.passages(kit.document("a", metadata=metadata), "v", ["oak"]))
     for number in (0, MOST + 2):
-        assert store.count(Comparison("eq", f"key{number}", number)) == 1
-        assert store.count(Comparison("gt", f"key{number}", number)) == 0
+        assert store.count(Comparison("eq", f"key{number}", f"v{number}")) == 1
+        assert store.count(Comparison("ne", f"key{number}", f"v{number}")) == 0
+
+
+def test_the_engine_lets_an_index_of_numbers_answer_for_dates(open_edge, kit, index_folder):
+    """Why numbers have none: should this fail one day, they can."""
+    store = open_edge()
+    kit.write(store, kit.passages(kit.document("a", metadata={"n": 3}), "v", ["oak"]))
+    dates = Comparison("lt", "n", "2026-01-31")
+    assert store.count(dates) == 0
+    store.close()
+    shard = edge.EdgeShard.load(str(index_folder / "index" / "shard"))
+    shard.update(edge.UpdateOperation.create_field_index("metadata.n", edge.PayloadSchemaType.Float))
+    shard.close()
+    assert open_edge().count(dates) == 1
