@@ -121,7 +121,7 @@ def search(
         if group_by is not None:
             options["group_by"] = group_by
         found = ask(data, tenant, collection, lambda client: client.search(query, **options))
-        output.emit(as_json, found, lambda answer: output.render_results(answer, explain=explain))
+        output.emit(as_json, found, lambda answer: output.render_results(answer, query, explain=explain))
         return 0
 
     finish(as_json, run)

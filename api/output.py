@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+from api.excerpt import excerpt
 from latewood.client import JobState
 
 T = TypeVar("T")
 COUNTS = ("added", "updated", "unchanged", "deleted")
 PLAIN_EVERY = 5.0
+BEST_LINES = 24
+LINES = 6
 
 
 def line(text: str = "") -> None:
@@ -154,24 +157,24 @@ def _describe(state: JobState, seconds: float) -> str:
     return told
 
 
-def render_results(answer: Mapping[str, Any], *, explain: bool) -> None:
-    """Passages with title, place, page, headings and score."""
+def render_results(answer: Mapping[str, Any], question: str, *, explain: bool) -> None:
+    """Passages with title, place, page, headings and score; the best one whole unless it is very long."""
     if not answer["results"]:
         line("nothing found")
     for number, result in enumerate(answer["results"], 1):
-        _render_result(number, result, explain=explain)
+        _render_result(number, result, question, explain=explain)
     took = answer["took_ms"]
     count = len(answer["results"])
     line(f"{count} passage{'s' * (count != 1)}, {answer['mode']}, {took['total']:.0f} ms")
 
 
-def _render_result(number: int, result: Mapping[str, Any], *, explain: bool) -> None:
+def _render_result(number: int, result: Mapping[str, Any], question: str, *, explain: bool) -> None:
     page = _pages(result)
     line(f"{number}. {result['title']}{page}  [{result['score']:.4f}]")
     line(f"   {place(result['uri'])}")
     if result["headings"]:
         line(f"   {' > '.join(result['headings'])}")
-    for text in _wrapped(result["text"]):
+    for text in excerpt(result["text"], question, most=BEST_LINES if number == 1 else LINES):
         line(f"   | {text}")
     if explain and result["explain"]:
         for name, leg in result["explain"]["legs"].items():
@@ -186,20 +189,13 @@ def _pages(result: Mapping[str, Any]) -> str:
     return f", page {first}" if first == last else f", pages {first}-{last}"
 
 
-def _wrapped(text: str, width: int = 100, most: int = 6) -> list[str]:
-    import textwrap
-
-    lines = [part for raw in text.strip().splitlines() for part in textwrap.wrap(raw, width)]
-    return lines if len(lines) <= most else [*lines[:most], "…"]
-
-
 def render_demo(played: Mapping[str, Any], collection: str) -> None:
     """What was ingested, each question with its passages, and what to type next."""
     render_ingest(played["ingest"])
     for answer in played["answers"]:
         line()
         line(f"? {answer['question']}")
-        render_results(answer, explain=True)
+        render_results(answer, answer["question"], explain=True)
     line(f'ask on: latewood search "…" --collection {collection}    or serve a page: latewood serve')
 
 

@@ -453,19 +453,30 @@ def test_the_keyboard_reaches_everything_that_matters(page: Any) -> None:
     expect(page.locator("#query")).to_have_value("either/or")
 
 
-def test_a_long_passage_is_cut_until_asked_for(page: Any, fake: Fake) -> None:
-    fake.results = [hit(1, text="\n".join(f"line {number}" for number in range(40))), hit(2)]
+def test_the_best_passage_is_shown_whole_and_a_long_one_below_it_is_cut_until_asked_for(
+    page: Any, fake: Fake
+) -> None:
+    lines = [f"line {number}" for number in range(40)]
+    fake.results = [hit(1, text="\n".join(lines[:20])), hit(2, text="\n".join(lines)), hit(3)]
     results = open_and_ask(page)
-    expect(results).to_have_count(2)
-    first, second = results.nth(0), results.nth(1)
+    expect(results).to_have_count(3)
+    best, second, third = (results.nth(index) for index in range(3))
 
-    button = first.get_by_role("button")
+    expect(best.get_by_role("button")).to_have_count(0)
+    expect(third.get_by_role("button")).to_have_count(0)
+    button = second.get_by_role("button")
     expect(button).to_have_text("Show whole passage")
-    expect(second.get_by_role("button")).to_have_count(0)
-    low = first.bounding_box()["height"]
+    low = second.bounding_box()["height"]
+    assert low < best.bounding_box()["height"]
     button.press("Enter")
     expect(button).to_have_attribute("aria-expanded", "true")
-    assert first.bounding_box()["height"] > 2 * low
+    assert second.bounding_box()["height"] > 2 * low
+
+
+def test_even_the_best_passage_is_cut_when_it_is_very_long(page: Any, fake: Fake) -> None:
+    fake.results = [hit(1, text="\n".join(f"line {number}" for number in range(200)))]
+    results = open_and_ask(page)
+    expect(results.get_by_role("button")).to_have_text("Show whole passage")
 
 
 def test_an_empty_service_says_how_to_begin(page: Any, fake: Fake) -> None:
