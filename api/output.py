@@ -20,23 +20,30 @@ COUNTS = ("added", "updated", "unchanged", "deleted")
 PLAIN_EVERY = 5.0
 BEST_LINES = 24
 LINES = 6
+_CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "\ufffd") | {9: "\t", 10: "\n"}
+_BREAKS = {9: "\ufffd", 10: "\ufffd"}
 
 
 def line(text: str = "") -> None:
     """A line for people on stdout."""
-    sys.stdout.write(text.encode("utf-8", "replace").decode("utf-8") + "\n")
+    sys.stdout.write(_harmless(text) + "\n")
 
 
 def say(text: str) -> None:
     """A line on stderr: progress, notes, errors."""
-    sys.stderr.write(text.encode("utf-8", "replace").decode("utf-8") + "\n")
+    sys.stderr.write(_harmless(text) + "\n")
     sys.stderr.flush()
+
+
+def _harmless(text: str) -> str:
+    """What can be written: no lone surrogates, no control characters of a document that a terminal obeys."""
+    return text.translate(_CONTROLS).encode("utf-8", "replace").decode("utf-8")
 
 
 def emit(as_json: bool, answer: T, render: Callable[[T], None]) -> None:
     """One JSON object, or its rendering."""
     if as_json:
-        line(_json(answer))
+        sys.stdout.write(_json(answer) + "\n")
     else:
         render(answer)
     sys.stdout.flush()
@@ -45,7 +52,7 @@ def emit(as_json: bool, answer: T, render: Callable[[T], None]) -> None:
 def fail(as_json: bool, exit_code: int, code: str, message: str) -> int:
     """Say what went wrong, in the same shape as over HTTP; returns the exit code."""
     if as_json:
-        line(_json({"error": {"code": code, "message": message}}))
+        sys.stdout.write(_json({"error": {"code": code, "message": message}}) + "\n")
     else:
         say(f"latewood: {message}")
     return exit_code
@@ -54,7 +61,7 @@ def fail(as_json: bool, exit_code: int, code: str, message: str) -> int:
 def _json(answer: object) -> str:
     """JSON that says the same on every terminal: what stdout cannot hold is escaped."""
     utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
-    return json.dumps(answer, ensure_ascii=not utf8)
+    return json.dumps(answer, ensure_ascii=not utf8).encode("utf-8", "replace").decode("utf-8")
 
 
 def never_refuse_a_letter() -> None:
@@ -65,8 +72,8 @@ def never_refuse_a_letter() -> None:
 
 
 def place(uri: str) -> str:
-    """A uri as people read it."""
-    return unquote(uri.removeprefix("file://"), errors="replace")
+    """A uri as people read it, on one line whatever its name holds."""
+    return unquote(uri.removeprefix("file://"), errors="replace").translate(_BREAKS)
 
 
 def ingest_total(states: Sequence[JobState], failed: Sequence[dict[str, str]] = ()) -> dict[str, Any]:

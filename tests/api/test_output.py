@@ -1,0 +1,45 @@
+"""What people and programs are shown of what documents and file names hold."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from api import output
+
+RESULT = {
+    "title": "Log",
+    "uri": "file:///docs/a%0Ab%09%1B%5B2Jc.txt",
+    "page_start": None,
+    "page_end": None,
+    "score": 1.0,
+    "headings": ["A\x9b31m"],
+    "text": "red \x1b[31m and \x07 a\ttab\r",
+    "explain": None,
+}
+ANSWER = {"results": [RESULT], "mode": "bm25", "took_ms": {"total": 1.0}}
+
+
+def test_a_terminal_obeys_no_document_and_a_name_stays_on_its_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output.render_results(ANSWER, "red", explain=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "1. Log  [1.0000]",
+        "   /docs/a�b��[2Jc.txt",
+        "   A�31m",
+        "   | red �[31m and � a       tab",
+        "",
+        "1 passage, bm25, 1 ms",
+    ]
+
+
+def test_a_message_about_a_file_with_such_a_name_is_harmless_too(capsys: pytest.CaptureFixture[str]) -> None:
+    output.say("'/docs/\x1b]0;x\x07' is gone")
+    assert capsys.readouterr().err == "'/docs/�]0;x�' is gone\n"
+
+
+def test_a_program_is_given_every_character(capsys: pytest.CaptureFixture[str]) -> None:
+    output.emit(True, ANSWER, lambda answer: None)
+    assert json.loads(capsys.readouterr().out) == ANSWER
