@@ -20,6 +20,7 @@ COUNTS = ("added", "updated", "unchanged", "deleted")
 PLAIN_EVERY = 5.0
 BEST_LINES = 24
 LINES = 6
+ENOUGH = 10  # finished files that say something about the rest; in a short list, a twentieth of it
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "\ufffd") | {9: "\t", 10: "\n"}
 _BREAKS = {9: "\ufffd", 10: "\ufffd"}
 
@@ -159,7 +160,7 @@ def _describe(state: JobState, seconds: float) -> str:
     told = f"{finished:,} of {total:,} files"
     if counts["tokens"] and seconds > 0:
         told += f", {counts['tokens'] / seconds:,.0f} tokens/s"
-    if 0 < finished < total:
+    if finished < total and finished >= min(ENOUGH, total / 20):
         told += f", about {seconds / finished * (total - finished):,.0f} s left"
     return told
 

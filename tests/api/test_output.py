@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,3 +44,26 @@ def test_a_message_about_a_file_with_such_a_name_is_harmless_too(capsys: pytest.
 def test_a_program_is_given_every_character(capsys: pytest.CaptureFixture[str]) -> None:
     output.emit(True, ANSWER, lambda answer: None)
     assert json.loads(capsys.readouterr().out) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("finished", "total", "told"),
+    [
+        (1, 2, "1 of 2 files, about 30 s left"),
+        (1, 500, "1 of 500 files"),  # the first one says nothing about 499 others
+        (10, 500, "10 of 500 files, about 1,470 s left"),  # 30 s / 10 * 490
+        (500, 500, "500 of 500 files"),
+    ],
+)
+def test_the_time_left_is_told_once_enough_files_are_finished(
+    finished: int,
+    total: int,
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = iter((100.0, 130.0))
+    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    with output.progress("docs") as show:
+        show({"status": "in_progress", "counts": {"finished": finished, "total": total, "tokens": 0}})
+    assert capsys.readouterr().err == f"docs: {told}\n"
