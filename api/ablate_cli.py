@@ -45,7 +45,7 @@ def ablate(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     chunk_tokens: Annotated[str, typer.Option(help="tokens of a chunk, e.g. 128,256")] = "",
     k1: Annotated[str, typer.Option(help="of BM25, e.g. 0.9,1.2")] = "",
     b: Annotated[str, typer.Option(help="of BM25, e.g. 0.4,0.75")] = "",
-    language: Annotated[str, typer.Option(help="of the analyser, e.g. english,german")] = "",
+    language: Annotated[str, typer.Option(help="of the analyser, e.g. auto,en,none")] = "",
     cache: Annotated[Path | None, typer.Option(help="where vectors are kept (DATA/cache/evaluation)")] = None,
 ) -> None:
     """Score every combination of settings, each with its interval and corrected p against a baseline."""
@@ -69,6 +69,12 @@ def ablate(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
                 raise CommandError(WRONG_USE, "wrong_use", message)
             if unit == "document" and not grid.chunk_tokens:
                 grid = replace(grid, chunk_tokens=(settings.chunk_tokens,))
+            grid = replace(
+                grid,
+                k1=grid.k1 or (settings.k1,),
+                b=grid.b or (settings.b,),
+                languages=grid.languages or (settings.language,),
+            )
             with bench_on(settings, dataset, split, unit, cache) as bench:
                 kept = cache or settings.data / "cache" / "evaluation"
                 answer = _ablated(bench, grid, baseline, metric, kept)

@@ -48,7 +48,7 @@ class Service:
         self.serving = ""
         self.warm_up_error = ""
         self.data = settings.data.resolve()
-        self.analyzer = Analyzer()
+        self.analyzer = Analyzer(settings.language, k1=settings.k1, b=settings.b)
         self.spool = Spool(self.data / "uploads")
         self.jobs = Jobs(job_error)
         self._lock_fd = lock_fd

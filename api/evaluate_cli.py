@@ -56,6 +56,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
             "contexts": _numbers("--context", context, float, _if_set(settings.context)),
             "dimensions": _numbers("--dimensions", dimensions, int, settings.dimensions),
             "chunk_tokens": _numbers("--chunk-tokens", chunk_tokens, int, (settings.chunk_tokens,)),
+            "k1": (settings.k1,),
+            "b": (settings.b,),
+            "languages": (settings.language,),
         }
         if unit == "passage":
             if chunk_tokens is not None:

@@ -19,6 +19,8 @@ from pydantic_settings import (
 from api.described import DescribedModel, source_of
 from embedder.sources import Source
 from ingest.paths import read_templates
+from search.languages import AUTO, check_language
+from search.lexical import K1, B
 
 PREFIX = "LATEWOOD_"
 FILE = "latewood.toml"
@@ -65,6 +67,13 @@ class Settings(BaseSettings):
         (), description="stored Matryoshka sizes, e.g. `1024,256`; by model"
     )
     chunk_tokens: int = Field(256, ge=16, le=4096, description="tokens a passage may have at most")
+    language: str = Field(
+        AUTO,
+        description="what BM25 analyses words in: `auto`, each document's own language; a code such as `de`; "
+        "`none`, as they stand",
+    )
+    k1: float = Field(K1, ge=0, le=1000, description="of BM25: how fast repeated words stop counting")
+    b: float = Field(B, ge=0, le=1, description="of BM25: how much long passages are held back")
     optimise_after: int = Field(
         20_000, ge=0, description="passages written before an index is optimised in the background; 0 never"
     )
@@ -117,6 +126,12 @@ class Settings(BaseSettings):
     def _in_process(cls, value: str) -> str:
         if value != "sqlite":
             raise ValueError("this version has no other queue; leave JOBS out or set `sqlite`")
+        return value
+
+    @field_validator("language")
+    @classmethod
+    def _language(cls, value: str) -> str:
+        check_language(value)
         return value
 
     @field_validator("device")

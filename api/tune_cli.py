@@ -27,8 +27,8 @@ if TYPE_CHECKING:  # the command line starts without numpy's weight
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 REMEDIES = {
     "context": "ingest into a new collection with LATEWOOD_CONTEXT={value:g}",
-    "k1": "this version has no setting for it",
-    "b": "this version has no setting for it",
+    "k1": "ingest into a new collection with LATEWOOD_K1={value:g}",
+    "b": "ingest into a new collection with LATEWOOD_B={value:g}",
 }
 
 
@@ -156,6 +156,9 @@ def _incumbent(
             context=settings.context,
             chunk_tokens=None if bench.unit == "passage" else settings.chunk_tokens,
             dimensions=size,
+            k1=settings.k1,
+            b=settings.b,
+            language=settings.language,
         )
     )
 
@@ -177,6 +180,7 @@ def _candidates(bench: Workbench, incumbent: Configuration, asked: Asked) -> lis
         dimensions=_with(incumbent.dimensions, ()),
         k1=_with(incumbent.k1, asked.numbers.k1),
         b=_with(incumbent.b, asked.numbers.b),
+        languages=_with(incumbent.language, ()),
     )
     return list(dict.fromkeys([incumbent, *map(bench.complete, grid.configurations())]))
 

@@ -131,7 +131,7 @@ def fill(service: RandomService, points: int) -> None:
             )
             records.append(Record(manifests[-1], tuple(chunks)))
             passages += [Passage(chunk, info) for chunk in chunks]
-        sparse = tuple(service.analyzer.passage_vector(one.chunk.text, "") for one in passages)
+        sparse = tuple(service.analyzer.passage_vector(one.chunk.text) for one in passages)
         store.put_records(records)
         store.put_chunks(passages, Vectors(model.rows(len(passages)), sparse))
         assert all(store.put_manifests([ManifestWrite(one.id, None, one) for one in manifests]))

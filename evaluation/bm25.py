@@ -1,16 +1,16 @@
-"""BM25 by brute force, from the product's own words: many k1 and b for one analysis of the corpus."""
+"""BM25 by brute force, from the product's own terms: many k1 and b for one analysis of the corpus."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.types import Floats
-from search.analyzer import AVERAGE_LENGTH
+from search.analyzer import Counts
+from search.lexical import AVERAGE_LENGTH, K1, B
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class Bm25Parameters:
     `average_length` None: the mean of the passages that have words, as it is where an index is built at once.
     """
 
-    k1: float = 1.2
-    b: float = 0.75
+    k1: float = K1
+    b: float = B
     average_length: float | None = AVERAGE_LENGTH
 
 
@@ -32,8 +32,8 @@ class Postings:
     Attributes:
         vocabulary: term -> number; the passages of term t are entries `starts[t]` to `starts[t + 1]`.
         rows: int64, the passage of each entry.
-        counts: float64, how often the term stands there.
-        lengths: float64, (passages,), words of each passage.
+        counts: float64, how often the term stands there, in title and headings by their weight.
+        lengths: float64, (passages,), of each passage in words.
     """
 
     vocabulary: dict[str, int]
@@ -42,11 +42,13 @@ class Postings:
     counts: NDArray[np.float64]
     lengths: NDArray[np.float64]
 
-    def scores(self, words: Sequence[str], parameters: Bm25Parameters) -> Floats:
-        """Lucene's BM25 of every passage for a question's words: (passages,) float32, 0 where none stands.
+    def scores(self, asked: Mapping[str, float], parameters: Bm25Parameters) -> Floats:
+        """Lucene's BM25 of every passage for a question: (passages,) float32, 0 where no term stands.
+
+        `asked` says how much each term counts in the question.
 
         Σ count in the question × ln(1 + (N − n + ½) / (n + ½)) × tf (k1 + 1) / (tf + k1 (1 − b + b length /
-        average length)); N counts passages with any word. Robertson, Zaragoza: The Probabilistic Relevance
+        average length)); N counts passages with any term. Robertson, Zaragoza: The Probabilistic Relevance
         Framework, 2009.
         """
         passages = int(np.count_nonzero(self.lengths))
@@ -54,7 +56,7 @@ class Postings:
         k1, b, average = parameters.k1, parameters.b, parameters.average_length
         if average is None:
             average = float(self.lengths.sum()) / max(1, passages)
-        for word, asked in sorted(Counter(words).items()):
+        for word, count in sorted(asked.items()):
             term = self.vocabulary.get(word)
             if term is None:
                 continue
@@ -63,21 +65,21 @@ class Postings:
             idf = np.log(1 + (passages - len(rows) + 0.5) / (len(rows) + 0.5))
             norm = k1 * (1 - b + b * self.lengths[rows] / average)
             weights = (counts * (k1 + 1) / (counts + norm)).astype(np.float32)  # as the index keeps them
-            total[rows] += asked * idf * weights
+            total[rows] += count * idf * weights
         return total.astype(np.float32)
 
 
-def postings(passages: Iterable[Sequence[str]]) -> Postings:
-    """Count the words of passages."""
+def postings(passages: Iterable[Counts]) -> Postings:
+    """Put the terms of passages together."""
     vocabulary: dict[str, int] = {}
     terms: list[int] = []
     rows: list[int] = []
-    counts: list[int] = []
-    lengths: list[int] = []
-    for row, words in enumerate(passages):
-        lengths.append(len(words))
-        for word, count in Counter(words).items():
-            terms.append(vocabulary.setdefault(word, len(vocabulary)))
+    counts: list[float] = []
+    lengths: list[float] = []
+    for row, passage in enumerate(passages):
+        lengths.append(passage.length)
+        for term, count in passage.terms.items():
+            terms.append(vocabulary.setdefault(term, len(vocabulary)))
             rows.append(row)
             counts.append(count)
     order = np.argsort(np.array(terms, dtype=np.int64), kind="stable")

@@ -61,17 +61,18 @@ class Legs:
         return self._timed(lists, begun + prepared)
 
     def bm25(self, analyzer: Analyzer, parameters: Bm25Parameters, depth: int = LEG_DEPTH) -> LegLists:
-        """BM25 over the words of chunk and context, as `analyzer` finds them."""
-        # Which words there are depends on the language and the analyser's version, not on k1 and b.
-        language = " ".join(part for part in analyzer.fingerprint.split() if part[:2] in ("la", "ve"))
-        if language not in self._postings:
-            words = (analyzer.tokens(one.context) + analyzer.tokens(one.text) for one in self._corpus.chunks)
-            self._postings[language] = postings(words)
-        counted = self._postings[language]
+        """BM25 over the terms of chunk and context, as `analyzer` finds them."""
+        chunks = self._corpus.chunks
+        if analyzer.analysis not in self._postings:
+            self._postings[analyzer.analysis] = postings(
+                analyzer.counts(one.text, one.context, one.language) for one in chunks
+            )
+        counted = self._postings[analyzer.analysis]
+        languages = {one.language for one in chunks}
         begun = time.perf_counter()
         lists = []
         for question in self._questions:
-            scores = counted.scores(analyzer.query_tokens(question), parameters)
+            scores = counted.scores(analyzer.query_terms(question, languages), parameters)
             lists.append(self._top(scores, depth, scores > 0))
         return self._timed(lists, begun)
 

@@ -20,12 +20,13 @@ from evaluation.metrics import PerQuery
 from evaluation.reading import DatasetError, EvaluationError
 from search.analyzer import Analyzer
 from search.fusion import fuse
+from search.languages import AUTO
 from search.paging import LEG_DEPTH
 from search.request import MODES
 from search.types import Candidate
 
 DEFAULT_CHUNK_TOKENS = 256
-DEFAULT_LANGUAGE = "english"
+DEFAULT_LANGUAGE = AUTO
 _LISTS_KEPT = 24  # ranked lists of 200 for a thousand questions take some 30 MB
 
 _CODE = ("evaluation", "search")  # what ranks and scores; what cuts and embeds shows in its results

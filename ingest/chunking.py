@@ -18,6 +18,7 @@ import numpy as np
 from ingest.boundaries import Boundaries, Strength, elements_within, find_boundaries
 from ingest.sections import TokenOffsets, Tokens, sections
 from ingest.types import Document, Element, ElementKind, ParseError
+from search.detection import language_of
 from search.types import Chunk
 
 SMALLEST_LIMIT = 8
@@ -198,6 +199,7 @@ def chunks_at(document: Document, version: str, borders: Sequence[int]) -> list[
         borders: ascending str indices, from 0 to the text's length, both included.
     """
     outline = _Outline(document)
+    language = language_of(document.text, str(document.metadata.get("language", "")))
     made: list[Chunk] = []
     for ordinal, (start, end) in enumerate(pairwise(borders)):
         text = document.text[start:end]
@@ -215,6 +217,7 @@ def chunks_at(document: Document, version: str, borders: Sequence[int]) -> list[
                 headings=headings,
                 page_start=min(pages, default=None),
                 page_end=max(pages, default=None),
+                language=language,
             )
         )
     return made

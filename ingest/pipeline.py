@@ -79,17 +79,22 @@ def utc(seconds: float | None = None) -> str:
     return moment.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
-def describe(document: Document) -> DocumentInfo:
-    """What a document's passages carry for citing and filtering."""
+def describe(document: Document, language: str = "") -> DocumentInfo:
+    """What a document's passages carry for citing and filtering.
+
+    Args:
+        document: whose.
+        language: what its text is in; its metadata's own word on that counts more.
+    """
     metadata = dict(document.metadata)
-    language = metadata.pop("language", "")
+    stated = metadata.pop("language", "")
     return DocumentInfo(
         id=document.id,
         uri=document.uri,
         source=document.source,
         title=document.title,
         kind=document.kind,
-        language=language if isinstance(language, str) else "",
+        language=stated if isinstance(stated, str) and stated else language,
         modified=modified(document.stamp),
         ingested=utc(),
         metadata=metadata,
@@ -241,7 +246,7 @@ def _alone(one: Given, work: Callable[[list[Given]], Sequence[Made]]) -> Made | 
 @one_walk
 def _write(store: Store, batch: Sequence[_Embedded], recorded: Mapping[str, str]) -> list[Outcome]:
     """Announce, write records and chunks, commit."""
-    infos = [describe(one.document) for one in batch]
+    infos = [describe(one.document, one.prepared.chunks[0].language) for one in batch]
     attempts = commit.begin(store, infos)
     try:
         written, records = [], []

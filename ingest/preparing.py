@@ -51,7 +51,7 @@ def prepare(
     """
     counted = _Counted(token_offsets)
     chunks = tile(document, version=_UNVERSIONED, token_offsets=counted, max_tokens=max_tokens)
-    sparse = tuple(analyzer.passage_vector(chunk.text, chunk.context) for chunk in chunks)
+    sparse = tuple(analyzer.chunk_vector(chunk) for chunk in chunks)
     return Prepared(document, tuple(chunks), sparse, counted.tokens(chunks))
 
 

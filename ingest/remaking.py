@@ -48,7 +48,7 @@ class Reembed:
         return [
             Vectors(
                 rows[own],
-                tuple(self.analyzer.passage_vector(one.chunk.text, one.chunk.context) for one in passages),
+                tuple(self.analyzer.chunk_vector(one.chunk) for one in passages),
             )
             for rows, own, passages in zip(dense, owners, documents, strict=True)
         ]

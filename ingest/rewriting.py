@@ -71,9 +71,8 @@ def _take(index: Index, batch: Sequence[Record], stop: Callable[[], bool]) -> It
 def _embed(index: Index, batch: Sequence[Record], stop: Callable[[], bool]) -> list[Vectors]:
     texts = [_spanned(record) for record in batch]
     dense = index.embedder().embed_documents(texts, stop)
-    weigh = index.analyzer.passage_vector
     return [
-        Vectors(rows, tuple(weigh(chunk.text, chunk.context) for chunk in record.chunks))
+        Vectors(rows, tuple(map(index.analyzer.chunk_vector, record.chunks)))
         for record, rows in zip(batch, dense, strict=True)
     ]
 

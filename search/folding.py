@@ -48,6 +48,20 @@ def origins(text: str) -> list[int]:
     return [*starts, len(text)]
 
 
+class Places:
+    """Where stretches of `normal(text)` stand in a text."""
+
+    def __init__(self, text: str) -> None:
+        self._starts = origins(text)
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """Where `normal(text)[start:end]` comes from; never empty, end exclusive."""
+        last = self._starts[end - 1]
+        while self._starts[end] == last:  # one character that became several is taken whole
+            end += 1
+        return self._starts[start], self._starts[end]
+
+
 def _joins(character: str) -> bool:
     """Whether a character may be composed with the one before it."""
     code = ord(character)

@@ -94,12 +94,12 @@ class Searcher:
 
     def _marked(self, query: str, hit: Hit) -> Hit:
         passage = hit.passage
-        found = mark(self._analyzer, query, passage.chunk.text, passage.document.language)
+        found = mark(self._analyzer, query, passage.chunk.text, passage.chunk.language)
         return replace(hit, marks=found)
 
     def _query(self, name: str, request: SearchRequest, dense: Floats | None) -> DenseQuery | SparseVector:
         if dense is None or name == "bm25":
-            return self._analyzer.query_vector(request.query)
+            return self._analyzer.query_vector(request.query, self._store.languages())
         return DenseQuery(dense)
 
     def _reranker_for(self, request: SearchRequest) -> TimedReranker | None:

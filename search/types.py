@@ -73,6 +73,8 @@ class Chunk:
         ordinal: position in the document, from 0.
         start, end: str indices into the document's text, end exclusive; `text[start:end] == chunk.text`.
         context: title, heading path, a table's header: indexed, but not text.
+        language: what its words are analysed in (ISO 639-1), as `search.detection.language_of` says of the
+            whole document when it is cut; empty when that is not known.
         page_start, page_end: first and last page, from one; None where the format has no pages.
     """
 
@@ -86,6 +88,7 @@ class Chunk:
     headings: tuple[str, ...] = ()
     page_start: int | None = None
     page_end: int | None = None
+    language: str = ""
 
     def __post_init__(self) -> None:
         if self.end - self.start != len(self.text) or not self.text:

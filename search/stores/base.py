@@ -166,6 +166,10 @@ class Store(Protocol):
         """
         ...
 
+    def languages(self) -> list[str]:
+        """The languages that chunks are analysed in, visible or not, in order; fast enough for each query."""
+        ...
+
     def count(self, where: Filter | None = None) -> int:
         """Visible chunks that match."""
         ...

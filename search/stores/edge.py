@@ -225,6 +225,11 @@ class EdgeStore:
         page: list[ChunkKey] = self._call("list_chunks", after, limit)
         return page
 
+    def languages(self) -> list[str]:
+        """See `Store.languages`."""
+        found: list[str] = self._call("languages")
+        return found
+
     def count(self, where: Filter | None = None) -> int:
         """See `Store.count`."""
         found: int = self._call("count", where)

@@ -39,6 +39,7 @@ METHODS = frozenset(
         "read_chunks",
         "read_points",
         "list_chunks",
+        "languages",
         "count",
         "facets",
         "stats",

@@ -244,6 +244,12 @@ class MemoryStore:
             page = sorted(one for one in self._entries if after is None or one > after)[:limit]
             return [self._entries[one].key for one in page]
 
+    def languages(self) -> list[str]:
+        """See `Store.languages`."""
+        with self._lock:
+            self._check_open()
+            return sorted({entry.passage.chunk.language for entry in self._entries.values()})
+
     def count(self, where: Filter | None = None) -> int:
         """See `Store.count`."""
         with self._lock:

@@ -16,7 +16,17 @@ Payload = dict[str, Any]
 CHUNK = "chunk"
 MANIFEST = "manifest"
 INDEXED = {
-    "keyword": ("type", "document_id", "source", "version", "in_flight", "kind", "language", "truths"),
+    "keyword": (
+        "type",
+        "document_id",
+        "source",
+        "version",
+        "in_flight",
+        "kind",
+        "language",
+        "truths",
+        "analysed",
+    ),
     "integer": ("page_start", "page_last"),
     "datetime": ("modified", "ingested"),
 }
@@ -64,6 +74,7 @@ def chunk_payload(passage: Passage) -> Payload:
         "text": chunk.text,
         "context": chunk.context,
         "headings": list(chunk.headings),
+        "analysed": chunk.language,
         **document_payload(passage.document),
     }
     if chunk.page_end is not None:
@@ -93,6 +104,7 @@ def passage_from(payload: Mapping[str, Any]) -> Passage:
         headings=tuple(payload["headings"]),
         page_start=payload.get("page_start"),
         page_end=payload.get("page_end"),
+        language=payload.get("analysed", ""),  # indexes of version 1 of the analyser have none
     )
     told = {name: payload[name] for name in _FIELDS}
     if exact is not None:

@@ -12,7 +12,7 @@ from typing import Any
 from search.stores.payload import manifest_from, manifest_json
 from search.types import Chunk, DocumentInfo, Record
 
-_CHUNK = ("start", "end", "context", "headings", "page_start", "page_end")
+_CHUNK = ("start", "end", "context", "headings", "page_start", "page_end", "language")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _row(document_id: str, version: str, manifest: str, chunks: bytes) -> Row:
 def _chunks(row: Row, text: str, shapes: Iterable[list[Any]]) -> Iterable[Chunk]:
     place = 0
     for ordinal, shape in enumerate(shapes):
-        told = dict(zip(_CHUNK, shape, strict=True))
+        told = dict(zip(_CHUNK, shape, strict=False))  # older records end before `language`
         told["headings"] = tuple(told["headings"])
         length = told["end"] - told["start"]
         yield Chunk(row.document_id, row.version, ordinal, text=text[place : place + length], **told)

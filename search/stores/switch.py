@@ -230,6 +230,11 @@ class SwitchStore:
         with self._open() as store:
             return store.list_chunks(after=after, limit=limit)
 
+    def languages(self) -> list[str]:
+        """See `Store.languages`."""
+        with self._open() as store:
+            return store.languages()
+
     def count(self, where: Filter | None = None) -> int:
         """See `Store.count`."""
         with self._open() as store:

@@ -56,7 +56,7 @@ def test_a_grid_is_every_combination_that_matters_once() -> None:
         dimensions=(256, 64),
         k1=(0.9, 1.2),
         b=(0.4, 0.75),
-        languages=("english", "german"),
+        languages=("en", "de"),
     )
     made = grid.configurations()
     count = {mode: sum(one.mode == mode for one in made) for mode in grid.modes}

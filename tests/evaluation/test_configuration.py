@@ -35,11 +35,11 @@ def test_what_a_mode_does_not_use_is_not_essential() -> None:
         "dimensions": 256,
         "k1": 2.0,
         "b": 0.5,
-        "language": "german",
+        "language": "de",
     }
     assert Configuration(mode="hybrid", **full).essential == Configuration(mode="hybrid", **full)
     assert Configuration(mode="bm25", **full).essential == Configuration(
-        mode="bm25", chunk_tokens=128, k1=2.0, b=0.5, language="german"
+        mode="bm25", chunk_tokens=128, k1=2.0, b=0.5, language="de"
     )
     assert Configuration(mode="dense", **full).essential == Configuration(
         mode="dense", chunk_tokens=128, context=1.0, dimensions=256
@@ -52,12 +52,12 @@ def test_what_a_mode_does_not_use_is_not_essential() -> None:
     [
         (Configuration(), "hybrid rrf"),
         (Configuration(mode="bm25", method="convex", k1=0.9), "bm25 k1=0.9"),
-        (Configuration(mode="dense", context=0.0, language="german"), "dense context=0"),
+        (Configuration(mode="dense", context=0.0, language="de"), "dense context=0"),
         (
             Configuration(method="convex", weights=(("dense", 0.7), ("bm25", 0.3)), k=5.0),
             "hybrid convex bm25=0.3 dense=0.7",
         ),
-        (Configuration(k=10.0, language="german"), "hybrid rrf k=10 language=german"),
+        (Configuration(k=10.0, language="de"), "hybrid rrf k=10 language=de"),
     ],
 )
 def test_a_label_says_what_differs(made: Configuration, label: str) -> None:

@@ -37,7 +37,7 @@ def filled(store, dataset, corpus, context, dimension):
     analyzer = Analyzer()
     documents = {document.id: document for document in dataset.documents.values()}
     passages = [Passage(one, describe(documents[one.document_id])) for one in corpus.chunks]
-    sparse = tuple(analyzer.passage_vector(one.text, one.context) for one in corpus.chunks)
+    sparse = tuple(analyzer.chunk_vector(one) for one in corpus.chunks)
     store.put_chunks(passages, Vectors(corpus.vectors(context, dimension), sparse))
     return store
 
@@ -58,7 +58,7 @@ def test_lists_are_those_of_the_stores(shipped, embedder, tmp_path, kind, contex
         vector = corpus.queries[row][:dimension]
         asked = [
             Leg("dense", DenseQuery(vector / np.linalg.norm(vector)), 50),
-            Leg("bm25", Analyzer().query_vector(question), 50),
+            Leg("bm25", Analyzer().query_vector(question, store.languages()), 50),
         ]
         for ours, theirs in zip((dense[row], bm25[row]), store.search(asked), strict=True):
             np.testing.assert_allclose([one.score for one in ours], [one.score for one in theirs], rtol=2e-5)

@@ -29,7 +29,7 @@ def by_passage(spanned_set, embedder, tmp_path):
 def test_what_a_configuration_leaves_open_is_the_models_and_the_indexs():
     whole = complete(Configuration(), MODEL, "document")
     assert (whole.context, whole.dimensions, whole.chunk_tokens) == (0.5, 16, 256)
-    assert (whole.k1, whole.b, whole.language) == (1.2, 0.75, "english")
+    assert (whole.k1, whole.b, whole.language) == (1.2, 0.75, "auto")
     assert complete(Configuration(context=0), MODEL, "document").context == 0
     assert complete(Configuration(k1=0), MODEL, "document").k1 == 0
     assert complete(Configuration("bm25"), MODEL, "document").context is None

@@ -46,7 +46,7 @@ def test_a_text_file_of_50_mb_is_found_again_whole(
     (tmp_path / "log.txt").write_text(text)
     analyzer = Analyzer()
     vector = analyzer.passage_vector("all was well")
-    monkeypatch.setattr(analyzer, "passage_vector", lambda text, context="": vector)
+    monkeypatch.setattr(analyzer, "chunk_vector", lambda chunk: vector)
     big = EightLetters(embedder)
     large = Index("default", "default", index.store, lambda: big, analyzer, 2048)
     with ParserPool(1) as pool:

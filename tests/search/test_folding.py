@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.folding import folded, normal, origins
+from search.folding import Places, folded, normal, origins
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,11 @@ def test_origins_fit_the_normal_form(text):
     assert len(found) == len(normal(text)) + 1
     assert found == sorted(found)
     assert found[-1] == len(text)
+
+
+def test_a_character_that_became_several_is_taken_whole():
+    assert normal("a¼b") == "a1⁄4b"
+    assert [Places("a¼b").span(start, start + 1) for start in range(5)] == [(0, 1), *[(1, 2)] * 3, (2, 3)]
 
 
 def test_no_character_is_composed_across_the_pieces_that_origins_are_told_of():

@@ -68,7 +68,7 @@ class Kit:
 
     def vectors(self, passages: Sequence[Passage]) -> Vectors:
         rows = [self.dense(passage.chunk.text) for passage in passages]
-        sparse = [self.analyzer.passage_vector(one.chunk.text, one.chunk.context) for one in passages]
+        sparse = [self.analyzer.chunk_vector(one.chunk) for one in passages]
         return Vectors(np.stack(rows) if rows else np.empty((0, DIMENSION), np.float32), tuple(sparse))
 
     def dense(self, text: str) -> np.ndarray:

@@ -343,3 +343,19 @@ def test_a_closed_store_says_so(both):
         with pytest.raises(StoreUnavailableError, match="closed"):
             store.count()
         store.close()
+
+
+def test_languages_are_those_that_chunks_are_analysed_in_and_are_gone_with_the_last(store, kit):
+    def passages(name, language, texts):
+        made = kit.passages(kit.document(name), f"v-{name}", texts)
+        return [replace(one, chunk=replace(one.chunk, language=language)) for one in made]
+
+    assert store.languages() == []
+    kit.write(store, passages("a", "en", ["the trees", "the rings"]))
+    kit.write(store, passages("b", "de", ["die Häuser"]))
+    kit.write(store, passages("c", "", ["4711"]))
+    assert store.languages() == ["", "de", "en"]
+    kept = store.read_points([passages("b", "de", ["die Häuser"])[0].chunk.id])[0]
+    assert [one.chunk.language for one in kept] == ["de"]
+    store.sweep(["v-b"])
+    assert store.languages() == ["", "en"]
