@@ -479,4 +479,4 @@ def own_files() -> list[Path]:
         found += [Path(folder, name) for name in files if not Path(folder, name).is_symlink()]
     assert ROOT / "README.md" in found
     assert ROOT / ".ci" / "run" in found
-    return [path for path in found if path.is_file()]
+    return [path for path in found if path.is_file() and path.name not in hidden]  # `.git` of a worktree
