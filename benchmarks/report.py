@@ -25,6 +25,7 @@ from evaluation.ablation import AblationRow, Grid, Journal, ablate, fusions
 from evaluation.configuration import Configuration
 from evaluation.run import Workbench
 from search.analyzer import Analyzer
+from search.languages import AUTO
 from search.searcher import LEG_DEPTH
 
 METRIC = "ndcg@10"
@@ -63,6 +64,9 @@ def report(dataset: str, cache: Path) -> Report:
         fusions=fusions(("rrf", "convex")),
         contexts=CONTEXTS,
         chunk_tokens=() if parted else (settings.chunk_tokens,),
+        k1=(settings.k1,),
+        b=(settings.b,),
+        languages=(settings.language,),
     )
     with bench_on(settings, dataset, "dev", unit, cache) as bench:
         baseline = bench.complete(grid.configurations()[0])
@@ -78,16 +82,21 @@ def report(dataset: str, cache: Path) -> Report:
 
 def score_of_bm25s(bench: Workbench, configuration: Configuration) -> float:
     """nDCG@10 of the public library on the product's own words, documents by their best passage."""
-    analyzer = Analyzer(configuration.language or "english")
+    analyzer = Analyzer(configuration.language or AUTO)
     corpus = bench.corpus(configuration)
-    words = [analyzer.tokens(one.context) + analyzer.tokens(one.text) for one in corpus.chunks]
+    words = [
+        [term for text in (one.context, one.text) for term, _, _ in analyzer.terms(text, one.language)]
+        for one in corpus.chunks
+    ]
     index = bm25s.BM25(method="lucene", k1=configuration.k1, b=configuration.b)
     index.index(words, show_progress=False)
+    languages = {one.language for one in corpus.chunks}
     rankings = {}
     for query in bench.queries:
-        asked = analyzer.query_tokens(bench.dataset.queries[query])
-        known = [word for word in asked if word in index.vocab_dict]
-        scores = index.get_scores(known) if known else np.zeros(len(words))
+        scores = np.zeros(len(words))
+        for term, weight in analyzer.query_terms(bench.dataset.queries[query], languages).items():
+            if term in index.vocab_dict:
+                scores += weight * index.get_scores([term])
         found = [row for row in np.argsort(-scores, kind="stable")[:LEG_DEPTH] if scores[row] > 0]
         rankings[query] = list(dict.fromkeys(corpus.judged[row] for row in found))
     return metrics.means(metrics.score(bench.dataset.judged(bench.unit), rankings))[METRIC]
