@@ -476,7 +476,10 @@ def own_files() -> list[Path]:
         folders[:] = [
             name for name in folders if name not in passed | hidden and not name.endswith(".egg-info")
         ]
-        found += [Path(folder, name) for name in files if not Path(folder, name).is_symlink()]
+        # In a worktree `.git` is a file.
+        found += [
+            Path(folder, name) for name in files if name != ".git" and not Path(folder, name).is_symlink()
+        ]
     assert ROOT / "README.md" in found
     assert ROOT / ".ci" / "run" in found
     return [path for path in found if path.is_file() and path.name not in hidden]  # `.git` of a worktree
