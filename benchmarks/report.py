@@ -26,7 +26,7 @@ from evaluation.configuration import Configuration
 from evaluation.run import Workbench
 from search.analyzer import Analyzer
 from search.languages import AUTO
-from search.searcher import LEG_DEPTH
+from search.paging import LEG_DEPTH
 
 METRIC = "ndcg@10"
 CONTEXTS = (0.0, 0.5, 1.0)
