@@ -234,7 +234,7 @@ def eq(key: str, value: Any) -> dict[str, Any]:
         (eq("title", "Minutes beta"), {"upload:beta"}),
         (eq("uri", "upload:alpha"), {"upload:alpha"}),
         (eq("source", "uploads:"), {"upload:alpha", "upload:beta"}),
-        (eq("language", "en"), {"upload:alpha", "upload:beta"}),
+        (eq("language", "en"), {"upload:alpha", "upload:beta", "guide.md"}),  # its words tell
         (eq("page", 2), {"report.pdf"}),
         ({"type": "gt", "key": "page", "value": 99}, set()),
         (eq("year", 2026), {"upload:beta"}),
