@@ -106,11 +106,13 @@ def hybrid(bench: Bench) -> Report:
     for _, words in bench.questions[:10]:
         searcher.search(SearchRequest(words))
     took, answers = [], []
+    before = beside.cpu_seconds(bench.store.worker_pid or 0)
     for _, words in bench.questions:
         started = time.perf_counter()
         found = searcher.search(SearchRequest(words)).hits
         took.append(time.perf_counter() - started)
         answers.append({hit.passage.chunk.id for hit in found})
+    cpu = beside.cpu_seconds(bench.store.worker_pid or 0) - before
     exact = Exact(bench.passages, bench.analyzer)
     right = sum(
         len(answer & set(exact.top(vector, words, 10)))
@@ -118,6 +120,7 @@ def hybrid(bench: Bench) -> Report:
     )
     return {
         **spread(took),
+        "cpu_ms": round(cpu / len(bench.questions) * 1e3, 3),
         "recall@10": round(right / (10 * len(bench.questions)), 4),
         "owner_python_ms": owners_python(searcher, [words for _, words in bench.questions]),
     }

@@ -17,7 +17,7 @@ def test_the_small_benchmark_measures_every_part_and_draws_the_curve(tmp_path: P
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["hybrid"]["recall@10"] == 1.0  # so few are searched exactly
-    assert {"p50", "p95", "owner_python_ms", "worker_python_ms"} <= set(found["hybrid"])
+    assert {"p50", "p95", "cpu_ms", "owner_python_ms", "worker_python_ms"} <= set(found["hybrid"])
     assert {"all", "tenth", "percent", "tenth_times", "percent_times"} == set(found["filtered"])
     assert found["searchers"]["searchers_8"]["a_second"] > 0
     assert found["bm25"]["rank_bm25_times"] > 0
