@@ -38,7 +38,7 @@ def bm25(
     import bm25s
     from rank_bm25 import BM25Okapi
 
-    tokens = [analyzer.tokens(text) for text in passages.texts]
+    tokens = [[one.term for one in analyzer.terms(text)] for text in passages.texts]
     okapi = BM25Okapi(tokens)
     quick = bm25s.BM25(method="lucene", k1=1.2, b=0.75)
     quick.index(tokens, show_progress=False)
@@ -47,12 +47,12 @@ def bm25(
         return store.search([Leg("bm25", analyzer.query_vector(words), 10)])
 
     def okapis(words: str) -> object:
-        scores = okapi.get_scores(analyzer.query_tokens(words))
+        scores = okapi.get_scores(list(analyzer.query_terms(words)))
         some = np.argpartition(-scores, 10)[:10]
         return some[np.argsort(-scores[some])]
 
     def quicks(words: str) -> object:
-        return quick.retrieve([analyzer.query_tokens(words)], k=10, show_progress=False)
+        return quick.retrieve([list(analyzer.query_terms(words))], k=10, show_progress=False)
 
     words = [words for _, words in questions]
     found = _in_turns({"latewood": ours, "bm25s": quicks, "rank_bm25": okapis}, words[: 10 * _FEW])
