@@ -378,7 +378,7 @@ assert started.wait(60)
 
 def test_a_process_that_ends_in_the_middle_of_a_document_ends_cleanly(jina_folder):
     command = [sys.executable, "-c", END_WITHOUT_CLOSING, str(jina_folder)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=480)
     assert (finished.returncode, finished.stderr) == (0, "")
 
 
