@@ -16,6 +16,7 @@ from embedder.adapters import load_adapters
 from embedder.checkpoint import Checkpoint, load_model
 from embedder.encoder import PackedEncoder
 from embedder.families import can_pack, read_weights
+from embedder.memory import trim
 from embedder.packing import share_out
 from embedder.padded import PaddedEncoder
 from embedder.plain import is_plain, read_plain
@@ -171,6 +172,7 @@ def load_backbone(checkpoint: Checkpoint, device: str, dtype: str) -> Backbone:
         if not can_pack(model):
             return Backbone(PaddedEncoder(model, adapters, checkpoint.pad_token, description.max_tokens))
     weights = read_weights(model, description.adapters, partial(make_product, dtype=precision))
+    trim()
     return Backbone(PackedEncoder(weights, choose_attention(torch.device(place), precision)))
 
 

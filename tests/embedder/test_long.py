@@ -84,9 +84,9 @@ def test_memory_does_not_grow_with_the_states_of_a_long_document(wide):
 
 @pytest.mark.soak
 def test_a_document_of_a_million_tokens_embeds_in_flat_memory():
-    short, long = embed(MINILM.name, 2_000, 91_000)
+    short, long = embed(MINILM.name, 2_000, 101_000)
     assert long["tokens"] >= 1_000_000
-    assert long["vectors"] == 4550
+    assert long["vectors"] == 5050
     assert long["worst"] < 1e-5
     sys.stderr.write(f"{short}\n{long}\n")  # the figures, with `-s`
     assert long["peak"] - short["peak"] < 400 * 2**20
