@@ -43,13 +43,17 @@ def assemble(service: Service, tenant: str, collection: str, live: SwitchStore) 
         catalog.check_fingerprint(config, fingerprint(found, service.analyzer))
         return found
 
+    def check() -> None:
+        analyzer = {"analyzer": service.analyzer.fingerprint}
+        catalog.check_fingerprint(config, {**config.fingerprint, **analyzer})
+
     def embedder() -> Embedder:
         if live.config != config:
             raise StoreUnavailableError("the index was given another model meanwhile; start again")
         return query_embedder()
 
     to_vector = QueryEmbedder(held, query_embedder, config.dimensions[0])
-    searcher = Searcher(held.store, to_vector, service.analyzer, limits_of(settings), service.reranker)
+    searcher = Searcher(held.store, to_vector, service.analyzer, limits_of(settings), service.reranker, check)
     index = Index(tenant, collection, live, embedder, service.analyzer, settings.chunk_tokens)
     return Opened(live, searcher, index)
 

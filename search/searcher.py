@@ -37,6 +37,7 @@ class Searcher:
         analyzer: Analyzer,
         limits: Limits = LIMITS,
         reranker: TimedReranker | None = None,
+        check: Callable[[], object] = lambda: None,
     ) -> None:
         """Search `store`.
 
@@ -46,7 +47,9 @@ class Searcher:
             analyzer: the one the index was made with.
             limits: the most that one query may ask for.
             reranker: what reranks, where one is set.
+            check: called before each search; raises when the index is not to be asked as things are.
         """
+        self._check = check
         self._store = store
         self._embed_query = embed_query
         self._analyzer = analyzer
@@ -58,10 +61,12 @@ class Searcher:
 
         Raises:
             QueryError: the request cannot be answered as asked.
+            FingerprintError: the index was made with another model or analyser.
             StoreUnavailableError: the store cannot be reached, or changed under every attempt.
             EmbedderError: the question cannot be embedded, or the reranker cannot be loaded or failed.
         """
         check_request(request, self._limits)
+        self._check()
         reranker = self._reranker_for(request)
         started = time.perf_counter()
         dense = self._embed_query(request.query) if "dense" in MODES[request.mode] else None

@@ -160,21 +160,24 @@ def check_fingerprint(config: IndexConfig, expected: Mapping[str, str]) -> None:
     Raises:
         FingerprintError: naming each part that differs, both values, and the remedy.
     """
-    differing = [
-        f"{part}: index {config.fingerprint.get(part, 'nothing')!r}, in use {expected.get(part, 'nothing')!r}"
-        for part in sorted(config.fingerprint.keys() | expected.keys())
-        if config.fingerprint.get(part) != expected.get(part)
-    ]
+    made = config.fingerprint
+    differing = {
+        part: f"{part}: index {made.get(part, 'nothing')!r}, in use {expected.get(part, 'nothing')!r}"
+        for part in sorted(made.keys() | expected.keys())
+        if made.get(part) != expected.get(part)
+    }
     if differing:
-        model = config.fingerprint.get("model", "")
+        model = made.get("model", "")
         now = expected.get("model", "")
         remedy = (
             f"use the index's model again (MODEL={model})" if model else "use what it was made with again"
         )
+        if differing.keys() == {"analyzer"}:
+            remedy = "set LANGUAGE, K1 and B again as they were"
         if now:
             remedy += f", let its documents be embedded anew (`latewood migrate --model {now}`)"
         raise FingerprintError(
-            f"the index was made with something else than what is in use — {'; '.join(differing)}; "
+            f"the index was made with something else than what is in use — {'; '.join(differing.values())}; "
             f"{remedy}, or ingest again into a new collection"
         )
 

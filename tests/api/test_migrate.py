@@ -201,6 +201,24 @@ def test_a_setting_that_names_another_model_is_refused_before_anything_is_done(r
     assert titles(service, "ferry cars")[0] == "ferry"
 
 
+def test_an_index_of_another_analyser_is_refused_in_every_mode_and_made_anew_by_its_own_model(
+    reopen: Open,
+) -> None:
+    service = reopen(language="en")
+    add(service, "timetable", "The ferries are running.")
+    service = reopen(language="none")
+    for mode in ("bm25", "dense", "hybrid"):
+        with pytest.raises(FingerprintError, match=r"set LANGUAGE.*`latewood migrate --model words`"):
+            service.open("default", "default").searcher.search(SearchRequest("ferry", mode=mode))
+    assert ended(service, service.rebuilds.migrate("default", "default", "words")).status == "completed"
+    found = {
+        query: service.open("default", "default").searcher.search(SearchRequest(query, mode="bm25")).hits
+        for query in ("ferry", "ferries")
+    }
+    assert not found["ferry"]  # no stems any more
+    assert [hit.passage.document.title for hit in found["ferries"]] == ["timetable"]
+
+
 def test_a_model_that_is_not_there_leaves_everything_as_it_is(service: Service) -> None:
     job = ended(service, service.rebuilds.migrate("default", "default", "nosuch"))
     assert job.status == "failed"
