@@ -103,6 +103,7 @@ def service(open_service: Callable[..., Service]) -> Iterator[Service]:
     fresh = open_service()
     yield fresh
     fresh.close()
+    shutil.rmtree(fresh.data)  # a hundred indexes would fill the memory they stand in
 
 
 def client(app: Any) -> TestClient:

@@ -232,6 +232,7 @@ def test_merged_cells_of_a_word_table_are_repeated_down_and_left_empty_across() 
 
 
 # --- pages --------------------------------------------------------------------------------------------------
+# A line begins and ends with its page's number, so that every part of one names it.
 
 
 def paged_pdf(pages: Sequence[int]) -> bytes:
@@ -239,7 +240,7 @@ def paged_pdf(pages: Sequence[int]) -> bytes:
     canvas = Canvas(buffer, invariant=1)
     for number, lines in enumerate(pages, 1):
         for line in range(lines):
-            canvas.drawString(60, 780 - 16 * line, f"page{number} line{line} of page{number} of the log")
+            canvas.drawString(60, 780 - 16 * line, f"page{number} line{line} page{number}")
         canvas.showPage()
     canvas.save()
     return buffer.getvalue()
@@ -249,12 +250,12 @@ def paged_pptx(pages: Sequence[int]) -> bytes:
     deck = Presentation()
     for number, lines in enumerate(pages, 1):
         slide = deck.slides.add_slide(deck.slide_layouts[1])
-        slide.shapes.title.text = f"page{number} in short"
+        slide.shapes.title.text = f"page{number} in page{number}"
         slide.placeholders[1].text = "\n".join(
-            f"page{number} line{line} of the talk" for line in range(lines)
+            f"page{number} line{line} page{number}" for line in range(lines)
         )
         if lines % 2:
-            slide.notes_slide.notes_text_frame.text = f"page{number} said aloud"
+            slide.notes_slide.notes_text_frame.text = f"page{number} said page{number}"
     buffer = io.BytesIO()
     deck.save(buffer)
     return buffer.getvalue()

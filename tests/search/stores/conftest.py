@@ -128,8 +128,11 @@ def fast_folder(tmp_path_factory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def index_folder(fast_folder) -> Path:
-    return Path(tempfile.mkdtemp(dir=fast_folder))
+def index_folder(fast_folder) -> Iterator[Path]:
+    """Removed when the test is over: a hundred indexes would fill the memory they stand in."""
+    folder = Path(tempfile.mkdtemp(dir=fast_folder))
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
