@@ -31,6 +31,7 @@ def note(data: Path, model: str, fingerprint: Mapping[str, str]) -> None:
     weights = fingerprint.get("weights")
     known = _read(data)
     if weights is not None and Path(model).is_absolute() and known.get(weights) != model:
+        data.mkdir(parents=True, exist_ok=True)
         catalog.write_file(data / _FILE, json.dumps({**known, weights: model}, indent=1) + "\n")
 
 
