@@ -14,9 +14,37 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors
 from api.build import Service
-from api.routes import amend, collections, documents, facets, generations, health, jobs, search, verify, web
+from api.routes import (
+    amend,
+    collections,
+    documents,
+    embeddings,
+    facets,
+    generations,
+    health,
+    jobs,
+    rerank,
+    search,
+    vector_stores,
+    verify,
+    web,
+)
 from api.routes.strict import known_parameters
 
+ROUTES = (
+    search,
+    facets,
+    documents,
+    amend,
+    jobs,
+    verify,
+    generations,
+    collections,
+    embeddings,
+    rerank,
+    vector_stores,
+    health,
+)
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -32,7 +60,7 @@ def create_app(service: Service) -> FastAPI:
         description="Hybrid search over whole-document embeddings, every score explained.",
     )
     app.state.service = service
-    for module in (search, facets, documents, amend, jobs, verify, generations, collections, health):
+    for module in ROUTES:
         app.include_router(module.router, dependencies=[Depends(known_parameters)])
     app.include_router(web.router)
     errors.install(app)

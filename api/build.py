@@ -77,6 +77,13 @@ class Service:
             name = index_model or default_model()
         return self.model(name)
 
+    def served(self, tenant: str) -> Embedder:
+        """The model that embeds for a tenant where no collection is named: its `default` collection's."""
+        if self.settings.model == "auto" and self.exists(tenant, "default"):
+            config = catalog.read_config(catalog.path_of(self.data, tenant, "default"))
+            return self.embedder(self.model_of(config))
+        return self.embedder(None)
+
     def model(self, name: str) -> Embedder:
         """The model of this name, loaded once."""
         return self._models.named(name)

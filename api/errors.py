@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from embedder.types import EmbedderError, InputError
+from embedder.types import EmbedderError, InputError, StoppedError
 from ingest.jobs import JobError
 from ingest.sources import SourceError
 from search.types import (
@@ -47,6 +47,7 @@ _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
     (StoreDamagedError, 500, "index_damaged"),
     (StoreUnavailableError, 503, "store_unavailable"),
     (StoreError, 500, "store_failed"),
+    (StoppedError, 499, "client_gone"),
     (EmbedderError, 503, "model_unavailable"),
 )
 _STATUS_CODES = {

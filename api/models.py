@@ -11,6 +11,7 @@ import numpy as np
 from api import places
 from api.errors import ApiError
 from api.settings import Settings
+from api.waiting import nobody_waits
 from embedder.types import Embedder, Floats, Reranker, Task
 from search.analyzer import Analyzer
 from search.reranking import TimedReranker
@@ -102,6 +103,8 @@ def fingerprint(embedder: Embedder, analyzer: Analyzer) -> Mapping[str, str]:
 class QueryEmbedder:
     """A question to its vector: (dimension,) float32 unit, at the index's largest stored size.
 
+    A question that nobody waits for any more leaves the model's queue (StoppedError).
+
     Attributes:
         generation: what the vectors are for; it stays open as long as anyone has this.
     """
@@ -112,5 +115,13 @@ class QueryEmbedder:
 
     def __call__(self, query: str) -> Floats:
         """Embed one question."""
-        vector = self.embedder().embed_texts([query], Task.QUERY)[0][: self.dimension]
-        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+        vectors = self.embedder().embed_texts([query], Task.QUERY, nobody_waits())
+        vector: Floats = shortened(vectors, self.dimension)[0]
+        return vector
+
+
+def shortened(vectors: Floats, dimension: int) -> Floats:
+    """(n, larger) float32 rows to (n, dimension) unit rows: cut, then normalised again (Matryoshka)."""
+    cut = vectors[:, :dimension]
+    unit: Floats = np.asarray(cut / np.linalg.norm(cut, axis=1, keepdims=True), dtype=np.float32)
+    return unit

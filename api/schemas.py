@@ -11,6 +11,11 @@ from pydantic_core import PydanticCustomError
 from search.types import MetadataValue
 
 
+def shown(**body: Any) -> ConfigDict:
+    """The settings of a `Strict` body with an example for the interface's description."""
+    return ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [body]})
+
+
 class Strict(BaseModel):
     """A body that says which fields it knows."""
 
@@ -88,11 +93,17 @@ class TextBody(Strict):
     title: str = ""
     metadata: Annotated[dict[str, MetadataValue], BeforeValidator(_checked_metadata)] = {}
 
+    model_config = shown(
+        uri="upload:kettle", title="The kettle", text="The kettle is broken.", metadata={"team": "deck"}
+    )
+
 
 class AmendBody(Strict):
     """Metadata to set on a document; null takes a key out."""
 
     metadata: Annotated[dict[str, MetadataValue | None], BeforeValidator(_checked_amendment)]
+
+    model_config = shown(metadata={"team": "office", "draft": None})
 
 
 class Accepted(BaseModel):
@@ -144,6 +155,8 @@ class JobBody(Strict):
     include: list[str] = []
     exclude: list[str] = []
     hidden: bool = False
+
+    model_config = shown(source="/srv/papers", exclude=["drafts/"])
 
 
 class ErrorDetail(BaseModel):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from api.schemas import Strict
+from api.schemas import Strict, shown
 from search.answer import Hit, SearchResult
 from search.types import MetadataValue
 
@@ -63,15 +63,7 @@ class SearchBody(Strict):
     min_score: dict[str, float] = Field({}, description="per leg: leave out candidates scored below")
     explain: bool = False
 
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={
-            "examples": [
-                {"query": "What does error E-4071 mean?", "limit": 5, "mode": "hybrid", "explain": True}
-            ]
-        },
-    )
+    model_config = shown(query="What does error E-4071 mean?", limit=5, mode="hybrid", explain=True)
 
 
 class LegOut(BaseModel):

@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     filter_conditions: int = Field(64, ge=1, description="most conditions in a filter")
     rerank_passages: int = Field(100, ge=1, description="most passages a search may have reranked")
     expand: int = Field(10, ge=0, description="most neighbouring passages on each side of a result")
+    batch: int = Field(256, ge=1, description="most texts in one request to embed or rerank")
     body_bytes: int = Field(10_000_000, ge=1, description="largest JSON body")
     upload_bytes: int = Field(200_000_000, ge=1, description="largest upload")
     file_bytes: int = Field(500_000_000, ge=1, description="largest file of a folder")

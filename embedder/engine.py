@@ -138,9 +138,12 @@ class LocalEmbedder:
         return self._tokenizer.encode(text).offsets
 
     def embed_documents(
-        self, documents: Sequence[SpannedText], stop: Callable[[], bool] = never
+        self,
+        documents: Sequence[SpannedText],
+        stop: Callable[[], bool] = never,
+        context: float | None = None,
     ) -> list[Floats]:
-        """Embed whole documents, of any length.
+        """Embed whole documents, of any length; `context` in place of this embedder's own.
 
         A token belongs to the span its middle lies in. Documents longer than the window run as overlapping
         windows, each token taken from the one in which it stands furthest from an edge. Late chunking pools
@@ -154,8 +157,8 @@ class LocalEmbedder:
             StoppedError: `stop`, which is asked now and then, said True.
             EmbedderError: the embedder is closed, or the model gave values that are not finite.
         """
-        ends = self._ends(documents, self._dial.context, stop)
-        return [blend(alone, late, self._dial.context) for alone, late in ends]
+        dial = self._dial.context if context is None else context
+        return [blend(alone, late, dial) for alone, late in self._ends(documents, dial, stop)]
 
     def embed_documents_both(self, documents: Sequence[SpannedText]) -> list[tuple[Floats, Floats]]:
         """Embed whole documents at both ends of the context dial, whatever this embedder's own setting.

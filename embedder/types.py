@@ -245,10 +245,14 @@ class Embedder(Protocol):
         ...
 
     def embed_documents(
-        self, documents: Sequence[SpannedText], stop: Callable[[], bool] = ...
+        self,
+        documents: Sequence[SpannedText],
+        stop: Callable[[], bool] = ...,
+        context: float | None = ...,
     ) -> list[Floats]:
         """Embed whole documents: for each, (len(spans), dimension) float32 unit rows.
 
+        `context`, 0 (each span alone) to 1 (late chunking), stands in for the embedder's own.
         `stop` is asked now and then; once it says True the work leaves the queue and StoppedError is raised.
         """
         ...

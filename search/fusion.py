@@ -116,6 +116,14 @@ def fuse(fusion: Fusion, lists: Lists) -> Ranking:
     return (dbsf if fusion.method == "dbsf" else convex)(lists, fusion.weights)
 
 
+def ceiling(fusion: Fusion, legs: Sequence[str]) -> float:
+    """The score of a candidate that every one of these legs puts first; with `dbsf` it may be passed."""
+    total = math.fsum(fusion.weights.get(leg, 1.0) for leg in legs)
+    if fusion.method == "rrf":
+        return total / (fusion.k + 1)
+    return 1.0 if fusion.method == "convex" else total
+
+
 def alone(name: str, candidates: Sequence[Candidate]) -> Ranking:
     """A single leg's own list: its score is all there is."""
     return Ranking({name: candidates}, {name: [candidate.score for candidate in candidates]})

@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 BUDGET = "budget"
 """Why an order is not the reranker's: it was not done in time."""
 
+_LOOK_SECONDS = 0.2  # how often the `stop` of who waits to the end is asked
 _AT_ONCE = 4  # questions whose passages wait for the one model; more wait for these, as long as they have
 
 
@@ -57,6 +58,23 @@ class TimedReranker:
         work.cancel()
         work.add_done_callback(_tell)
         return None
+
+    def all_scores(self, query: str, passages: Sequence[str], stop: Callable[[], bool]) -> list[float]:
+        """How well each passage answers, however long it takes, until `stop` says that nobody waits.
+
+        Raises:
+            StoppedError: `stop` said True.
+            EmbedderError: the model cannot be loaded, or failed.
+        """
+        late = threading.Event()
+        work = self._threads.submit(self._score, query, passages, late)
+        while not wait([work], _LOOK_SECONDS).done:
+            if stop():
+                late.set()
+                work.cancel()
+                work.add_done_callback(_tell)
+                raise StoppedError("stopped on request before everything was reranked")
+        return work.result()
 
     def close(self) -> None:
         """Refuse new questions and let go of the model."""

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from api import collection
 from api.auth import ServiceOf, TenantOf
 from api.routes.strict import StrictRoute
-from api.schemas import ErrorOut, Strict
+from api.schemas import ErrorOut, Strict, shown
 
 router = APIRouter(
     prefix="/collections",
@@ -21,6 +21,8 @@ class CollectionBody(Strict):
     """A collection to make."""
 
     name: str
+
+    model_config = shown(name="handbook")
 
 
 @router.get("")

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
 from api.errors import ApiError
+from api.waiting import watching
 
 
 def parse_json(text: bytes | str, what: str) -> Any:
@@ -47,6 +48,20 @@ class StrictRoute(APIRoute):
             return await handle(StrictRequest(request.scope, request.receive))
 
         return strict
+
+
+class WatchedRoute(StrictRoute):
+    """A strict route whose work can know, by `nobody_waits`, that nobody waits for it any more."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See `APIRoute.get_route_handler`."""
+        handle = super().get_route_handler()
+
+        async def watched(request: Request) -> Response:
+            async with watching(request) as listened:
+                return await handle(listened)
+
+        return watched
 
 
 def known_parameters(request: Request) -> None:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends
 from api import maintenance
 from api.auth import ServiceOf, TenantOf, admin_only
 from api.routes.strict import StrictRoute
-from api.schemas import ErrorOut, Strict
+from api.schemas import ErrorOut, Strict, shown
 
 router = APIRouter(
     prefix="/verify", tags=["jobs"], responses={"4XX": {"model": ErrorOut}}, route_class=StrictRoute
@@ -21,6 +21,8 @@ class VerifyBody(Strict):
 
     collection: str = "default"
     repair: bool = False
+
+    model_config = shown(collection="default", repair=True)
 
 
 @router.post("", status_code=202, dependencies=[Depends(admin_only)])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from starlette.testclient import TestClient
 
 from api.app import Admin, create_app
 from api.build import Service
+from api.owner import uvicorn_server
 from api.settings import Settings
 from embedder.types import Embedder, Floats, ModelDescription, Offsets, SpannedText, Task
 
@@ -36,14 +41,19 @@ class WordEmbedder:
         return np.array(spans, dtype=np.int64).reshape(-1, 2)
 
     def embed_documents(
-        self, documents: Sequence[SpannedText], stop: Callable[[], bool] = lambda: False
+        self,
+        documents: Sequence[SpannedText],
+        stop: Callable[[], bool] = lambda: False,
+        context: float | None = None,
     ) -> list[Floats]:
         return [
             np.stack([self._vector(document.text[span.start : span.end]) for span in document.spans])
             for document in documents
         ]
 
-    def embed_texts(self, texts: Sequence[str], task: Task) -> Floats:
+    def embed_texts(
+        self, texts: Sequence[str], task: Task, stop: Callable[[], bool] = lambda: False
+    ) -> Floats:
         return np.stack([self._vector(text) for text in texts])
 
     def close(self) -> None:
@@ -159,3 +169,57 @@ def hand_in(finish: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, An
         return job
 
     return add
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """The application behind a real server on a free loopback port; its address."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        server = uvicorn_server(app)
+        thread = threading.Thread(target=server.run, args=([listener],), name="served")
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[[Any], Any]:
+    return served
+
+
+@pytest.fixture(scope="session")
+def cross_encoder(jina_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a random cross-encoder in the published layout."""
+    import torch
+    from safetensors.torch import save_file
+    from tokenizers import Tokenizer
+    from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+    folder = tmp_path_factory.mktemp("cross") / "encoder"
+    folder.mkdir()
+    content = json.loads((jina_folder / "tokenizer.json").read_text(encoding="utf-8"))
+    first, second = {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}
+    start, end = ({"SpecialToken": {"id": name, "type_id": 0}} for name in ("<s>", "</s>"))
+    content["post_processor"]["pair"] = [start, first, end, end, second, end]
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    torch.manual_seed(13)
+    config = XLMRobertaConfig(
+        vocab_size=Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=98,
+        type_vocab_size=1,
+        num_labels=1,
+        initializer_range=0.5,
+    )
+    model = XLMRobertaForSequenceClassification(config).eval()
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    shape = config.to_dict() | {"architectures": ["XLMRobertaForSequenceClassification"]}
+    (folder / "config.json").write_text(json.dumps(shape), encoding="utf-8")
+    return str(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jsonschema
 import pytest
 from starlette.testclient import TestClient
 
@@ -176,6 +177,9 @@ CONTRACT = {
     ("post", "/collections"),
     ("delete", "/collections/{name}"),
     ("get", "/facets"),
+    ("post", "/v1/embeddings"),
+    ("post", "/v1/rerank"),
+    ("post", "/v1/vector_stores/{collection}/search"),
     ("get", "/healthz"),
     ("get", "/readyz"),
     ("get", "/status"),
@@ -202,6 +206,30 @@ def test_every_error_is_described_in_the_one_shape(openapi: dict[str, Any]) -> N
     for operation in operations:
         described = operation["responses"]["4XX"]["content"]["application/json"]["schema"]
         assert described == shape
+
+
+def bodies(openapi: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Every JSON body that a route takes, by route."""
+    found = []
+    for path, methods in openapi["paths"].items():
+        for method, operation in methods.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            if "application/json" in content:
+                shape = content["application/json"]["schema"]
+                name = shape.get("$ref", "").rsplit("/", 1)[-1]
+                found.append((f"{method} {path}", openapi["components"]["schemas"].get(name, shape)))
+    return found
+
+
+def test_every_body_has_an_example_that_its_schema_accepts(openapi: dict[str, Any]) -> None:
+    validator = jsonschema.Draft202012Validator
+    shapes = bodies(openapi)
+    assert len(shapes) >= 9
+    for route, shape in shapes:
+        assert shape.get("examples"), route
+        for example in shape["examples"]:
+            whole = {**shape, "components": openapi["components"]}
+            validator(whole).validate(example)
 
 
 def test_a_search_is_described_with_the_fields_of_the_contract(openapi: dict[str, Any]) -> None:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import save_file
 from starlette.testclient import TestClient
-from tokenizers import Tokenizer
-from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
 from api.app import create_app
 from api.build import Service
@@ -23,36 +18,6 @@ from embedder.rerank import load_reranker
 
 NOTES = ("The city is one of the states of Germany.", "Berlin is the capital.", "The most populous city.")
 QUERY = "capital city of Germany"
-
-
-@pytest.fixture(scope="module")
-def cross_encoder(jina_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder with a random cross-encoder in the published layout."""
-    folder = tmp_path_factory.mktemp("cross") / "encoder"
-    folder.mkdir()
-    content = json.loads((jina_folder / "tokenizer.json").read_text(encoding="utf-8"))
-    first, second = {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}
-    start, end = ({"SpecialToken": {"id": name, "type_id": 0}} for name in ("<s>", "</s>"))
-    content["post_processor"]["pair"] = [start, first, end, end, second, end]
-    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
-    torch.manual_seed(13)
-    config = XLMRobertaConfig(
-        vocab_size=Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size(),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=98,
-        type_vocab_size=1,
-        num_labels=1,
-        initializer_range=0.5,
-    )
-    model = XLMRobertaForSequenceClassification(config).eval()
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    shape = config.to_dict() | {"architectures": ["XLMRobertaForSequenceClassification"]}
-    (folder / "config.json").write_text(json.dumps(shape), encoding="utf-8")
-    return str(folder)
 
 
 @pytest.fixture(scope="module")

@@ -34,14 +34,19 @@ class LetterEmbedder:
         return np.array(spans, dtype=np.int64).reshape(-1, 2)
 
     def embed_documents(
-        self, documents: Sequence[SpannedText], stop: Callable[[], bool] = lambda: False
+        self,
+        documents: Sequence[SpannedText],
+        stop: Callable[[], bool] = lambda: False,
+        context: float | None = None,
     ) -> list[Floats]:
         return [
             np.stack([_letters(document.text[span.start : span.end]) for span in document.spans])
             for document in documents
         ]
 
-    def embed_texts(self, texts: Sequence[str], task: Task) -> Floats:
+    def embed_texts(
+        self, texts: Sequence[str], task: Task, stop: Callable[[], bool] = lambda: False
+    ) -> Floats:
         return np.stack([_letters(text) for text in texts])
 
     def close(self) -> None:

@@ -1,0 +1,45 @@
+"""A question as the contract has it, put to a tenant's collection: one way for every route and tool."""
+
+from __future__ import annotations
+
+from api.build import Service
+from api.opened import limits_of
+from api.schemas_search import SearchBody
+from search.answer import SearchResult
+from search.fusion import Fusion
+from search.query import parse_filter
+from search.request import Expand, Rerank, SearchRequest
+
+
+def answer(service: Service, tenant: str, body: SearchBody) -> SearchResult:
+    """Passages that answer, best first.
+
+    Raises:
+        ApiError: 404, there is no such collection.
+        QueryError: it cannot be answered as asked.
+        SearchError, EmbedderError: as `Searcher.search`.
+    """
+    opened = service.open(tenant, body.collection)
+    limits = limits_of(service.settings)
+    return opened.searcher.search(
+        SearchRequest(
+            query=body.query,
+            limit=body.limit,
+            offset=body.offset,
+            mode=body.mode,
+            where=parse_filter(body.filters, limits) if body.filters is not None else None,
+            fusion=fusion_of(service, tenant, body),
+            min_score=body.min_score,
+            group_by=body.group_by or "",
+            expand=Expand(body.expand.before, body.expand.after),
+            rerank=None if body.rerank is None else Rerank(body.rerank.model, body.rerank.top_n),
+            highlight=body.highlight,
+        )
+    )
+
+
+def fusion_of(service: Service, tenant: str, body: SearchBody) -> Fusion:
+    """The fusion that is asked for, else the collection's own."""
+    if body.fusion is None:
+        return service.fusion(tenant, body.collection)
+    return Fusion(body.fusion.method, body.fusion.k, body.fusion.weights)
