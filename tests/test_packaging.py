@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from functools import cache
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
@@ -83,9 +84,15 @@ def imported(folder: Path) -> dict[str, str]:
     return found
 
 
+@cache
+def installed_modules() -> dict[str, list[str]]:
+    """Every installed module's distributions; looking through them all takes a while."""
+    return dict(metadata.packages_distributions())
+
+
 def distributions_of(module: str) -> set[str]:
     """What provides a module; where nothing installed does, its own name is all that is known."""
-    return {canonicalize_name(name) for name in metadata.packages_distributions().get(module, [module])}
+    return {canonicalize_name(name) for name in installed_modules().get(module, [module])}
 
 
 def undeclared(folder: Path, allowed: set[str]) -> list[str]:
