@@ -159,10 +159,12 @@ def _whole(store: Store, key: str) -> tuple[Manifest, list[Passage]]:
 def delete(id: str, service: ServiceOf, tenant: TenantOf, collection: Collection = "default") -> Response:
     """Remove one document; it stops answering at once. A folder's file comes back with its next ingest.
 
-    Uploads of it that arrived before and are not ingested yet are dropped too.
+    Uploads of it that arrived before and are not ingested yet are dropped too. What does not answer because
+    it failed, or because a repair found nothing left of it, can be removed as well: nobody hears of it again.
     """
     index = service.open(tenant, collection).index
-    manifest = existing(index.store.get_manifests([checked_id(id)]), id)
+    found = index.store.get_manifests([checked_id(id)])
+    manifest = found[0] if found and found[0].failure is not None else existing(found, id)
     service.spool.remove_all(manifest.id)  # what failed or still waits would bring it back
     discard(index, [manifest.id])
     return Response(status_code=204)

@@ -194,7 +194,6 @@ def test_an_index_that_lost_97_of_100_points_names_them_and_gets_them_back(
     assert clean(verify(admin, finish)["result"])
 
 
-@pytest.mark.soak  # once in some fifteen runs the second look names a document that the first did not
 def test_without_its_records_the_folders_come_back_from_their_files(
     filled: dict[str, Any], data: Path, open_again: Callable[[], Service], finish: Callable[..., Any]
 ) -> None:
@@ -203,16 +202,52 @@ def test_without_its_records_the_folders_come_back_from_their_files(
     damage(data, 0.4, seed=8)
     admin = TestClient(Admin(create_app(open_again())))
     result = verify(admin, finish, repair=True)["result"]
-    after = state(admin)
-    for key, document in after["documents"].items():
-        if key not in {one["id"] for one in result["unrepaired"]}:
+    unrepaired = {one["id"] for one in result["unrepaired"]}
+    for key, document in state(admin)["documents"].items():
+        if key not in unrepaired:
             assert document["text"] == filled["documents"][key]["text"]
     assert all(one["uri"].startswith("upload:") for one in result["unrepaired"])
     again = verify(admin, finish)["result"]
-    assert {one["id"] for one in again["unrepaired"]} == {
-        one["id"] for one in result["unrepaired"] if one["id"] in after["documents"]
-    }
+    assert {one["id"] for one in again["unrepaired"]} == unrepaired
     assert not any(again[name] for name in LISTS if name != "unrepaired")
+
+
+def remove_passages(data: Path, document: str) -> None:
+    """Of one document, behind everyone's back; its manifest stays."""
+    shard = edge.EdgeShard.load(str(generation_of(data) / "shard"))
+    asked = {"type": "chunk", "document_id": document}
+    where = edge.Filter(must=[edge.FieldCondition(key, match=edge.MatchValue(asked[key])) for key in asked])
+    assert shard.count(edge.CountRequest(filter=where)) > 1
+    shard.update(edge.UpdateOperation.delete_points_by_filter(where))
+    shard.flush()
+    shard.close()
+
+
+@pytest.mark.parametrize("remedy", ["deleted", "handed in again"])
+def test_an_upload_of_which_nothing_is_left_is_named_until_it_is_deleted_or_handed_in_again(
+    filled: dict[str, Any],
+    data: Path,
+    open_again: Callable[[], Service],
+    finish: Callable[..., Any],
+    hand_in: Callable[..., Any],
+    remedy: str,
+) -> None:
+    for file in generation_of(data).glob("records.sqlite*"):
+        file.unlink()
+    lost = next(key for key, one in filled["documents"].items() if one["uri"] == "upload:paper-3")
+    remove_passages(data, lost)
+    admin = TestClient(Admin(create_app(open_again())))
+    result = verify(admin, finish, repair=True)["result"]
+    assert [(one["id"], one["uri"]) for one in result["unrepaired"]] == [(lost, "upload:paper-3")]
+    assert "hand it in again, or delete it" in result["unrepaired"][0]["message"]
+    assert state(admin)["documents"].keys() == filled["documents"].keys() - {lost}
+    assert {one["id"] for one in verify(admin, finish)["result"]["unrepaired"]} == {lost}
+    if remedy == "deleted":
+        assert admin.delete(f"/documents/{lost}").status_code == 204
+        assert admin.delete(f"/documents/{lost}").status_code == 404
+    else:
+        hand_in(admin, "Paper 3, again.", uri="upload:paper-3")
+    assert clean(verify(admin, finish)["result"])
 
 
 def test_an_engine_whose_files_cannot_be_read_is_filled_again_from_the_records(
