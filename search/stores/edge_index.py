@@ -22,7 +22,14 @@ from search.stores.edge_fields import MetadataIndexes
 from search.stores.edge_manifests import ManifestTable, scroll_after, uuids
 from search.stores.edge_process import Ranked
 from search.stores.edge_records import RecordFile
-from search.stores.edge_shard import EngineErrors, Marks, check_whole, counts_only_chunks, open_shard
+from search.stores.edge_shard import (
+    EngineErrors,
+    Marks,
+    check_whole,
+    counts_only_chunks,
+    open_shard,
+    recounted,
+)
 from search.stores.edge_space import (
     EMPTY_BYTES,
     OVERHEAD,
@@ -68,7 +75,7 @@ class EdgeIndex:
         self._floor = floor
         self._marks = Marks(directory)
         self._records = RecordFile(directory)
-        self._shard = open_shard(directory, config, floor)
+        self._shard = recounted(open_shard(directory, config, floor), directory, config, self._marks)
         with EngineErrors(f"reading the index in {directory}", opening=True):
             if not unchecked:
                 check_whole(self._shard, directory, self._marks.clean_points())

@@ -77,6 +77,11 @@ class Marks:
         self.swept = self._swept.exists()
         self._dirty = not self._clean.exists()
 
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was written since a clean close."""
+        return not self._dirty
+
     def clean_points(self) -> int | None:
         """The number of points at the last clean close; None when anything was written since."""
         if not self._clean.exists():
@@ -138,8 +143,34 @@ def open_shard(directory: Path, config: IndexConfig, floor: int) -> edge.EdgeSha
             _make(aside, config)
         aside.rename(path)
         _sync(directory)
+    return _load(directory, config)
+
+
+def recounted(shard: edge.EdgeShard, directory: Path, config: IndexConfig, marks: Marks) -> edge.EdgeShard:
+    """The shard with BM25 statistics of what it holds, after an end that was not a clean close.
+
+    Killed in the middle of a flush, the engine has vectors on disk under numbers it does not know of. It
+    takes those points from its journal when it is opened, but does not count them: N is too small, and every
+    score with it, until it is opened once more with everything in its place.
+
+    Raises:
+        StoreDamagedError: the engine cannot read it.
+    """
+    with EngineErrors(f"reading the index in {directory}", opening=True):
+        if marks.clean or marks.swept or counts_only_chunks(shard):
+            return shard
+        shard.flush()
+        shard.close()
+    again = _load(directory, config)
+    with EngineErrors(f"reading the index in {directory}", opening=True):
+        if not counts_only_chunks(again):
+            marks.before_removal()  # whatever it counts, no query relies on it
+    return again
+
+
+def _load(directory: Path, config: IndexConfig) -> edge.EdgeShard:
     with EngineErrors(f"opening the index in {directory}", opening=True):
-        return edge.EdgeShard.load(str(path), _engine_config(config))
+        return edge.EdgeShard.load(str(directory / "shard"), _engine_config(config))
 
 
 def check_whole(shard: edge.EdgeShard, directory: Path, clean_points: int | None) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import qdrant_edge as edge
 
 import search.stores.edge as edge_module
 from embedder.types import Vectors
 from search.stores.edge import EdgeStore
 from search.stores.edge_process import WorkerProcess
+from search.stores.edge_shard import counts_only_chunks
 from search.types import (
     Comparison,
     IndexConfig,
@@ -158,6 +162,28 @@ def test_what_is_told_of_a_document_changes_in_one_step(open_edge, kit):
             stop.set()
         assert [one.result(timeout=60) for one in readers] == [{1}, {1}]
     assert store.chunks_of(manifest.id)[299].document.title == "title 9"
+
+
+def test_scores_are_exact_after_a_kill_in_the_middle_of_a_flush(open_edge, index_folder, kit):
+    """The engine writes sparse vectors first and the ids of their points later."""
+    store = open_edge()
+    kit.commit(store, "a", [f"oak {'leaf ' * (number % 7)}" for number in range(60)])
+    asked = kit.legs("oak leaf")
+    exact = store.search(asked)
+    live, killed = index_folder / "index", index_folder / "killed"
+    subprocess.run(["cp", "-a", "--sparse=always", live, killed], check=True)  # as a kill before it would
+    store.flush()
+    (written,) = (live / "shard" / "segments").glob("*/vector_storage-bm25")
+    stale = killed / written.relative_to(live)
+    shutil.rmtree(stale)
+    subprocess.run(["cp", "-a", "--sparse=always", written, stale], check=True)
+    bare = index_folder / "bare"
+    subprocess.run(["cp", "-a", "--sparse=always", killed, bare], check=True)
+    shard = edge.EdgeShard.load(str(bare / "shard"))
+    assert not counts_only_chunks(shard), "the engine counts them by itself now: nothing to mend any more"
+    shard.close()
+    assert open_edge("killed").search(asked) == exact
+    assert not (killed / "swept").exists()
 
 
 def test_statistics_are_the_engines_own_again_once_optimised(open_edge, index_folder, kit):
