@@ -6,10 +6,12 @@ is gone through in memory, which takes no time.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -137,6 +139,15 @@ def test_an_owner_killed_at_20_random_moments_leaves_each_document_old_or_new(
     place: Place, undisturbed: dict[str, Undisturbed]
 ) -> None:
     around(place, undisturbed, chances(20, 20))
+
+
+def test_the_nursery_outlives_those_who_are_killed_while_they_ask_it(nursery: Nursery) -> None:
+    for asked in (b"", json.dumps({"do": "status", "pid": 1}).encode()):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as killed:
+            killed.connect(nursery.path)
+            if asked:
+                killed.send(asked)
+    assert nursery.status(1) is None
 
 
 @pytest.mark.soak

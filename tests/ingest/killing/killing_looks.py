@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-import pytest
 from killing_world import ANALYZER, CONFIG, VERSIONS, mark, vector
 
 from ingest.verify import examine
@@ -94,12 +94,19 @@ def _hold_scores(store: Store, live: list[Manifest]) -> None:
         bare = replace(manifest, pending=(), replaced=())
         exact.put_manifests([ManifestWrite(manifest.id, None, bare)])
     asked = legs("keeper of gulls boats rests")
-    for ours, theirs in zip(store.search(asked), exact.search(asked), strict=True):
-        assert scores(ours) == pytest.approx(scores(theirs), rel=1e-4)
+    for leg, ours, theirs in zip(asked, store.search(asked), exact.search(asked), strict=True):
+        differing = differences(ours, theirs)
+        flying = [(name_of(one), one.pending, one.replaced) for one in store.in_flight()]
+        assert not differing, (
+            f"{leg.name}: id: (found, exact) {differing}; in flight {flying}; {store.stats()}"
+        )
 
 
-def scores(found: list[Candidate]) -> dict[str, float]:
-    return {one.id: one.score for one in found}
+def differences(ours: list[Candidate], theirs: list[Candidate]) -> dict[str, tuple[float, float]]:
+    """By id (found, exact), NaN where it is not found at all; empty when the lists agree."""
+    found, exact = ({one.id: one.score for one in each} for each in (ours, theirs))
+    pairs = {key: (found.get(key, math.nan), exact.get(key, math.nan)) for key in found.keys() | exact.keys()}
+    return {key: pair for key, pair in pairs.items() if not math.isclose(*pair, rel_tol=1e-4)}
 
 
 def settled(store: Store) -> None:

@@ -134,17 +134,23 @@ class _Server:
         while True:
             select.select([self._listener], [], [])
             connection, _ = self._listener.accept()
-            with connection:
-                message, fds, _, _ = socket.recv_fds(connection, 1 << 16, 4)
-                request = json.loads(message)
-                if request["do"] == "status":
-                    self._reap()
-                    connection.send(json.dumps({"status": self._ended.get(request["pid"])}).encode())
-                    continue
-                pid = self._fork(request, fds, connection)
-                for fd in fds:
-                    os.close(fd)
-                connection.send(json.dumps({"pid": pid}).encode())
+            # Who asks may be an owner that is killed before it has asked or heard: that ends nobody else.
+            with connection, contextlib.suppress(ConnectionError):
+                self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
+        message, fds, _, _ = socket.recv_fds(connection, 1 << 16, 4)
+        if not message:
+            return
+        request = json.loads(message)
+        if request["do"] == "status":
+            self._reap()
+            connection.send(json.dumps({"status": self._ended.get(request["pid"])}).encode())
+            return
+        pid = self._fork(request, fds, connection)
+        for fd in fds:
+            os.close(fd)
+        connection.send(json.dumps({"pid": pid}).encode())
 
     def _fork(self, request: dict[str, Any], fds: list[int], connection: socket.socket) -> int:
         pid = os.fork()
