@@ -11,6 +11,9 @@ from search.types import MetadataValue
 MOST = 64
 """Keys with an index: each takes memory. Filters on others are right, and slow."""
 
+BYTES = 3 * 2**20
+"""What one such index may take on disk: 2 MiB in memory file systems, less where files may have holes."""
+
 _PREFIX = "metadata."
 _KEYWORD = edge.PayloadSchemaType.Keyword
 
@@ -24,16 +27,21 @@ class MetadataIndexes:
         fields = shard.info().payload_schema
         self._known = {one.removeprefix(_PREFIX).strip('"') for one in fields if one.startswith(_PREFIX)}
 
-    def cover(self, written: Iterable[Mapping[str, MetadataValue]]) -> None:
-        """Index the keys about to be written that are not yet: some tenths of a second at 100,000 points."""
-        for metadata in written:
-            for key, value in metadata.items():
-                if key in self._known or len(self._known) >= MOST or not _are_words(value):
-                    continue
-                if '"' not in key and "\\" not in key:
-                    made = edge.UpdateOperation.create_field_index(f'{_PREFIX}"{key}"', _KEYWORD)
-                    self._shard.update(made)
-                    self._known.add(key)
+    def lacking(self, written: Iterable[Mapping[str, MetadataValue]]) -> list[str]:
+        """The keys about to be written that are to have an index and have none."""
+        keys = dict.fromkeys(
+            key
+            for metadata in written
+            for key, value in metadata.items()
+            if key not in self._known and _are_words(value) and '"' not in key and "\\" not in key
+        )
+        return list(keys)[: max(0, MOST - len(self._known))]
+
+    def cover(self, keys: Iterable[str]) -> None:
+        """Index these keys: some tenths of a second each at 100,000 points."""
+        for key in keys:
+            self._shard.update(edge.UpdateOperation.create_field_index(f'{_PREFIX}"{key}"', _KEYWORD))
+            self._known.add(key)
 
 
 def _are_words(value: MetadataValue) -> bool:

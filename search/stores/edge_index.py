@@ -18,6 +18,7 @@ from search.facets import Facets, check_key, count
 from search.stores.convert import query_request, to_filter
 from search.stores.dense import prefix, vector_name
 from search.stores.edge_facets import values_of
+from search.stores.edge_fields import BYTES as INDEX_BYTES
 from search.stores.edge_fields import MetadataIndexes
 from search.stores.edge_manifests import ManifestTable, scroll_after, uuids
 from search.stores.edge_process import Ranked
@@ -121,8 +122,9 @@ class EdgeIndex:
     def put_chunks(self, passages: Sequence[Passage], vectors: Vectors) -> None:
         """Write chunks with one named vector per dimension and, when there are any terms, a sparse one."""
         payloads = [chunk_payload(passage) for passage in passages]
-        self._before_write(chunks_bytes(payloads, vectors))
-        self._fields.cover(passage.document.metadata for passage in passages)
+        keys = self._fields.lacking(passage.document.metadata for passage in passages)
+        self._before_write(chunks_bytes(payloads, vectors) + INDEX_BYTES * len(keys))
+        self._fields.cover(keys)
         dense = {vector_name(size): prefix(vectors.dense, size) for size in self._config.dimensions}
         points = []
         for row, (passage, payload) in enumerate(zip(passages, payloads, strict=True)):
@@ -168,11 +170,12 @@ class EdgeIndex:
         places = scroll_after(self._shard, where, ["start", "end"], None, self._count(where))
         text = sum(record.payload["end"] - record.payload["start"] for record in places if record.payload)
         each = POINT_BYTES + 4 * len(json.dumps(told)) + 16 * self._config.dimensions[0] * self._built
-        self._before_write(OVERHEAD * (4 * text + each * len(places)))
+        keys = self._fields.lacking([info.metadata]) if places else []
+        self._before_write(OVERHEAD * (4 * text + each * len(places)) + INDEX_BYTES * len(keys))
         if places:
             if self._built:
                 self._marks.before_removal()
-            self._fields.cover([info.metadata])
+            self._fields.cover(keys)
             self._shard.update(edge.UpdateOperation.set_payload_by_filter(to_filter(where), told))
         self._records.put_info(document_id, version, info)
 

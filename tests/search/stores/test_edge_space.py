@@ -135,6 +135,22 @@ def test_no_index_is_made_where_there_is_no_room(disk, kit):
     EdgeStore(disk.index, kit.config, free_space=FLOOR).close()
 
 
+def test_the_indexes_of_new_metadata_keys_leave_free_what_must_stay_free(disk, kit):
+    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    kit.commit(store, "a", ["oak"])
+    (first,) = store.get_manifests([kit.document("a").id])
+    many = kit.document("b", metadata={f"key{number}": "word" for number in range(20)})
+    with disk.full_but_for(FLOOR + 30 * MIB):  # these take 40
+        with pytest.raises(DiskFullError, match="nothing was written"):
+            kit.write(store, kit.passages(many, "v", ["elm"]))
+        with pytest.raises(DiskFullError, match="nothing was written"):
+            store.put_info(first.id, first.live, replace(first.document, metadata=many.metadata))
+        kit.write(store, kit.passages(kit.document("c", metadata={"key": "word"}), "v", ["elm"]))
+        assert disk.free > FLOOR
+    kit.write(store, kit.passages(many, "w", ["elm"]))
+    store.close()
+
+
 @pytest.mark.parametrize(
     "what",
     ["chunks", *(pytest.param(one, marks=pytest.mark.soak) for one in ("manifests", "info", "records"))],
