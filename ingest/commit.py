@@ -308,11 +308,11 @@ def _keep_wish(store: Store, manifest: Manifest) -> None:
 
 @one_walk
 def recover(store: Store) -> int:
-    """Finish what a killed writer left: to be called when no other writer can be at work.
+    """Finish what a killed writer left: to be called when no other writer of this process can be at work.
 
-    Returns the number of documents that were in flight.
+    Returns the number of documents that were left in flight.
     """
-    found = store.in_flight()
+    found = store.abandoned()
     if found:
         store.sweep([version for manifest in found for version in manifest.hidden])
 

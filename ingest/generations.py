@@ -7,20 +7,19 @@ make or resume the next generation -> bring over every document -> catch up with
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
 
 from embedder.types import StoppedError
 from ingest import commit
 from ingest.transfer import Remake, Transfer
-from search.stores import catalog, succession
+from search.stores import succession
 from search.stores.base import Store
 from search.stores.gate import BusyError
+from search.stores.homes import Home
 from search.stores.switch import SwitchStore
-from search.types import DiskFullError, IndexConfig, StoreDamagedError
+from search.types import DiskFullError, IndexConfig, StoreDamagedError, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
 PATIENCE = 10.0
@@ -40,13 +39,13 @@ class Target:
     """What is to be built.
 
     Attributes:
-        home: the collection's folder.
+        home: where the collection's generations are.
         purpose: one of those in `search.stores.succession`.
         config: what it is made with; a rollback's is that of the kept generation.
         remake: makes vectors; None copies them.
     """
 
-    home: Path
+    home: Home
     purpose: str
     config: IndexConfig
     remake: Remake | None = None
@@ -57,17 +56,17 @@ class Seams:
     """What a build needs of its surroundings.
 
     Attributes:
-        open_store: opens a generation's folder; `aside` is True until it is about to answer.
+        open_store: opens a generation by its name; `aside` is True until it is about to answer.
         kill: ends a store at once, whatever it is doing; what was acknowledged stays.
-        take_over: called in the moment of the switch with the new store and its folder: it now answers.
+        take_over: called in the moment of the switch with the new store and its name: it now answers.
             Must not fail.
         stop: asked now and then in the building thread.
         moved: told the uri of each document that was brought over or removed.
     """
 
-    open_store: Callable[[Path, IndexConfig, bool], Store]
+    open_store: Callable[[str, IndexConfig, bool], Store]
     kill: Callable[[Store], object]
-    take_over: Callable[[Store, Path], object]
+    take_over: Callable[[Store, str], object]
     stop: Callable[[], bool] = lambda: False
     moved: Callable[[str], object] = lambda uri: None
 
@@ -87,18 +86,19 @@ def rebuild(live: SwitchStore, target: Target, seams: Seams) -> None:
     build = _Build(live, target, seams)
     live.watch()
     try:
-        build.run()
+        with target.home.alone(PATIENCE):
+            build.run()
     except DiskFullError:
         build.close()
         if target.purpose == succession.OPTIMISE:
-            succession.abandon(target.home)
+            target.home.abandon()
         raise
     except BaseException:
         build.close()
         raise
     finally:
         live.unwatch()
-    succession.settle(target.home)
+    target.home.settle()
 
 
 class _Build:
@@ -133,7 +133,7 @@ class _Build:
     def _begin(self) -> Store:
         """Open the generation begun before, if it was for the same and is whole, else a fresh one."""
         home, target = self._target.home, self._target
-        planned = succession.planned(home)
+        planned = home.planned()
         if planned is not None and self._fits(planned):
             self.planned = planned
             try:
@@ -142,28 +142,27 @@ class _Build:
                 if target.purpose == succession.ROLLBACK:
                     raise
                 logger.warning("what was begun in %s is built anew: %s", home, error)
-        succession.abandon(home)
-        self.planned = succession.plan(home, target.purpose, target.config)
+        home.abandon()
+        self.planned = home.plan(target.purpose, target.config)
         return self._open(aside=True)
 
     def _fits(self, planned: succession.Next) -> bool:
         home, target = self._target.home, self._target
         return (
             planned.purpose == target.purpose
-            and planned.replaces == catalog.current(home).name
-            and catalog.read_config(home / planned.generation) == target.config
+            and planned.replaces == (home.current() or "")
+            and home.config_of(planned.generation) == target.config
         )
 
     def _open(self, *, aside: bool) -> Store:
-        folder = self._target.home / self.planned.generation
-        self._new = self._seams.open_store(folder, self._target.config, aside)
+        self._new = self._seams.open_store(self.planned.generation, self._target.config, aside)
         return self._new
 
     def _check_room(self, new: Store) -> None:
         size = max(sum(self._target.config.dimensions) / sum(self._live.config.dimensions), 1.0)
         needed = int(self._live.stats().bytes * ROOM * size) - new.stats().bytes
-        free = shutil.disk_usage(self._target.home).free
-        if free < needed:
+        free = self._target.home.free_bytes()
+        if free is not None and free < needed:
             raise DiskFullError(
                 f"{free / 2**20:.0f} MiB are free at {self._target.home}; to {self._target.purpose} this "
                 f"index takes {needed / 2**20:.0f} MiB more for a while; free some space and try again"
@@ -201,7 +200,7 @@ class _Build:
                 with self._live.switching(PATIENCE):
                     self._transfer(new).documents(self._live.touched())
                     self._name_current()
-                    self._seams.take_over(new, self._target.home / self.planned.generation)
+                    self._seams.take_over(new, self.planned.generation)
                     return
             except BusyError:
                 if not left:
@@ -211,10 +210,10 @@ class _Build:
     def _name_current(self) -> None:
         home = self._target.home
         try:
-            succession.switch(home, self.planned)
-        except OSError:
-            # Once the file is renamed the new generation is what the next owner opens: there is no way back.
-            if catalog.current(home).name != self.planned.generation:
+            home.switch(self.planned)
+        except (OSError, StoreUnavailableError):
+            # Once it is named current, the new generation is what everyone opens: there is no way back.
+            if home.current() != self.planned.generation:
                 raise
 
 

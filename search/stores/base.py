@@ -66,6 +66,10 @@ class Store(Protocol):
         """Manifests with a pending or replaced version, or whose chunks are to be told something."""
         ...
 
+    def abandoned(self) -> list[Manifest]:
+        """Those in flight that no other process is at work on: a killed writer's, and this one's own."""
+        ...
+
     def put_chunks(self, passages: Sequence[Passage], vectors: Vectors) -> None:
         """Write chunks with their vectors (same order). Writing the same chunk twice changes nothing.
 

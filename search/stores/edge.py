@@ -118,6 +118,10 @@ class EdgeStore:
         """See `Store.in_flight`."""
         return [manifest_from(text) for text in self._call("in_flight")]
 
+    def abandoned(self) -> list[Manifest]:
+        """See `Store.abandoned`; whoever holds the lock is the only one at work."""
+        return self.in_flight()
+
     def put_chunks(self, passages: Sequence[Passage], vectors: Vectors) -> None:
         """See `Store.put_chunks`; a refusal half way leaves chunks that no manifest names."""
         check_vectors(self._config, passages, vectors)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -11,8 +10,8 @@ from qdrant_client import models
 
 from search.stores.convert import to_filter
 from search.stores.edge_manifests import manifests
-from search.stores.filters import DATES, KEYWORDS, asks
-from search.stores.payload import Payload
+from search.stores.fields import fields_of, value_of
+from search.stores.filters import asks
 from search.stores.plans import visible
 from search.types import Filter, chunk_id
 
@@ -33,19 +32,7 @@ def values_of(
         only = models.Filter(must=[models.HasIdCondition(has_id=list(firsts)), only])
     points = shard.count(edge.CountRequest()) + 1
     records, _ = shard.scroll(
-        edge.ScrollRequest(limit=points, filter=to_filter(only), with_payload=_fields(key))
+        edge.ScrollRequest(limit=points, filter=to_filter(only), with_payload=fields_of(key))
     )
     found = {payload["document_id"]: payload for record in records if (payload := record.payload)}
-    return (_value(key, payload) for document, payload in found.items() if document in live)
-
-
-def _fields(key: str) -> list[str]:
-    own = [key] if key in KEYWORDS + DATES else ["metadata", "exact_metadata"]
-    return ["document_id", *own]
-
-
-def _value(key: str, payload: Payload) -> Any:
-    if key in KEYWORDS + DATES:
-        return payload[key]
-    exact = payload.get("exact_metadata")
-    return (payload["metadata"] if exact is None else json.loads(exact)).get(key)
+    return (value_of(key, payload) for document, payload in found.items() if document in live)

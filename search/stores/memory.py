@@ -104,6 +104,10 @@ class MemoryStore:
             everything = [manifest_from(text) for _, text in sorted(self._manifests.items())]
         return [one for one in everything if one.in_flight]
 
+    def abandoned(self) -> list[Manifest]:
+        """See `Store.abandoned`; there is no other process."""
+        return self.in_flight()
+
     def put_chunks(self, passages: Sequence[Passage], vectors: Vectors) -> None:
         """See `Store.put_chunks`."""
         check_vectors(self._config, passages, vectors)

@@ -37,7 +37,7 @@ class Next:
     Attributes:
         generation: its folder's name.
         purpose: `optimise` (same points, indexed), `migrate` (another model) or `rollback` (the kept one).
-        replaces: folder name of the generation that answers meanwhile.
+        replaces: folder name of the generation that answers meanwhile; empty when there is none.
     """
 
     generation: str
@@ -56,7 +56,7 @@ def plan(home: Path, purpose: str, config: IndexConfig) -> Next:
         if purpose == ROLLBACK and kept is None:
             raise ValueError(f"{home} keeps no generation to go back to")
         folder = kept if purpose == ROLLBACK and kept is not None else catalog.make_generation(home, config)
-        made = Next(folder.name, purpose, catalog.current(home).name)
+        made = Next(folder.name, purpose, _current(home))
         catalog.write_file(home / "NEXT", json.dumps(asdict(made)) + "\n")
         return made
 
@@ -82,7 +82,7 @@ def previous(home: Path) -> Path | None:
         return None
     kept = home / name
     whole = bool(name) and "/" not in name and (kept / "index.json").exists()
-    return kept if whole and kept.name != catalog.current(home).name else None
+    return kept if whole and kept.name != _current(home) else None
 
 
 def switch(home: Path, to: Next) -> None:
@@ -100,10 +100,10 @@ def abandon(home: Path) -> None:
 def settle(home: Path) -> None:
     """Finish a switch, or clean up after a build that can no more be finished."""
     with _lock:
-        now = catalog.current(home).name
+        now = _current(home)
         found = planned(home)
         if found is not None and found.generation == now:
-            if found.purpose != OPTIMISE:
+            if found.purpose != OPTIMISE and found.replaces:
                 catalog.write_file(home / "PREVIOUS", f"{found.replaces}\n")
             _remove_next(home)
         elif found is None or found.replaces != now:
@@ -135,7 +135,7 @@ def tidy(home: Path) -> None:
     """Remove the folders of generations that nothing names and this process has not open."""
     with _lock:
         found, kept = planned(home), previous(home)
-        needed = {catalog.current(home).name}
+        needed = {_current(home)}
         needed |= {kept.name} if kept is not None else set()
         needed |= {found.generation, found.replaces} if found is not None else set()
         for folder in home.glob("generation-*"):
@@ -143,7 +143,14 @@ def tidy(home: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def _current(home: Path) -> str:
+    """The folder name of the generation that answers; empty while the first one is built."""
+    return catalog.current(home).name if (home / "CURRENT").exists() else ""
+
+
 def _remove_next(home: Path) -> None:
+    if not home.exists():
+        return
     (home / "NEXT").unlink(missing_ok=True)
     handle = os.open(home, os.O_RDONLY)
     try:

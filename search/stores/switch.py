@@ -156,6 +156,11 @@ class SwitchStore:
         with self._open() as store:
             return store.in_flight()
 
+    def abandoned(self) -> list[Manifest]:
+        """See `Store.abandoned`."""
+        with self._open() as store:
+            return store.abandoned()
+
     def put_chunks(self, passages: Sequence[Passage], vectors: Vectors) -> None:
         """See `Store.put_chunks`."""
         with self._changing([one.chunk.document_id for one in passages], len(passages)) as store:

@@ -22,6 +22,7 @@ from search.analyzer import Analyzer
 from search.stores import catalog, succession
 from search.stores.base import Store
 from search.stores.edge import EdgeStore
+from search.stores.homes import FolderHome
 from search.stores.memory import MemoryStore
 from search.stores.switch import Held, SwitchStore
 from search.types import Failure, IndexConfig, Manifest
@@ -101,7 +102,7 @@ class World:
             (self.data / "first").write_text(first.name)
         succession.settle(self.home)
         folder = catalog.current(self.home)
-        store = self.open_store(folder, catalog.read_config(folder), False)
+        store = self.open_store(folder.name, catalog.read_config(folder), False)
         commit.recover(store)
         self.live = SwitchStore(self.held(store, folder))
 
@@ -120,16 +121,18 @@ class World:
         """Whether another generation took over from the first."""
         return (self.data / "first").read_text() != catalog.current(self.home).name
 
-    def open_store(self, folder: Path, config: IndexConfig, aside: bool) -> Store:
+    def open_store(self, generation: str, config: IndexConfig, aside: bool) -> Store:
         self.process.step()
+        folder = self.home / generation
         if self.real:
             return Tapped(EdgeStore(folder, config), self.process)  # type: ignore[return-value]
         store = self.disk.setdefault(folder, MemoryStore(config))
         assert store.config == config
         return Tapped(store, self.process)  # type: ignore[return-value]
 
-    def take_over(self, store: Store, folder: Path) -> None:
-        assert catalog.current(self.home) == folder
+    def take_over(self, store: Store, generation: str) -> None:
+        folder = catalog.current(self.home)
+        assert folder.name == generation
         self.live.switch_to(self.held(store, folder))
 
     def seams(self, **changes: Any) -> Seams:
@@ -145,7 +148,7 @@ class World:
             config = catalog.read_config(kept)
         elif remake is not None:
             config = OTHER
-        rebuild(self.live, Target(self.home, purpose, config, remake), self.seams(**changes))
+        rebuild(self.live, Target(FolderHome(self.home), purpose, config, remake), self.seams(**changes))
 
     def killed_at(self, limit: int, work: Callable[[], object]) -> bool:
         """Whether the process was killed before `work` was done."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +15,12 @@ import pytest
 
 from embedder.types import Vectors
 from search.analyzer import Analyzer
+from search.stores import server_schema
 from search.stores.base import Store
 from search.stores.edge import EdgeStore
 from search.stores.memory import MemoryStore
+from search.stores.server import ServerStore
+from search.stores.server_calls import Calls, ServerOptions, connect
 from search.types import (
     Chunk,
     DenseQuery,
@@ -27,6 +31,11 @@ from search.types import (
     ManifestWrite,
     Passage,
 )
+
+sys.path.append(str(Path(__file__).parents[2] / "qdrant_server"))  # helpers; no test package
+
+from qdrant_http import QdrantHTTP
+from qdrant_memory import LockedClient
 
 DIMENSION = 16
 CONFIG = IndexConfig((DIMENSION, 8), {"model": "test"})
@@ -160,16 +169,84 @@ def shared_edge(fast_folder, kit) -> Iterator[EdgeStore]:
     store.close()
 
 
-@pytest.fixture(params=["memory", "edge"])
-def store(request, kit) -> Store:
-    """An empty store. The embedded one was used and emptied before: nothing of that may show."""
-    if request.param == "memory":
-        return MemoryStore(kit.config)
-    edge = request.getfixturevalue("shared_edge")
-    kit.empty(edge)
-    return edge
+@pytest.fixture(scope="session")
+def make_server(kit) -> Callable[..., ServerStore]:
+    """Opens a store on an in-memory engine of its own, or on `client`; who calls it closes it."""
+
+    def make(name: str, client: object | None = None, **options) -> ServerStore:
+        given = ServerOptions("http://memory", **options)
+        calls = Calls(client or LockedClient(), given, pause=lambda seconds: None)
+        server_schema.make(calls, name, kit.config)
+        return ServerStore(calls, name)
+
+    return make
 
 
 @pytest.fixture
-def both(kit, open_edge) -> tuple[MemoryStore, EdgeStore]:
-    return MemoryStore(kit.config), open_edge()
+def open_server(make_server) -> Iterator[Callable[..., ServerStore]]:
+    """Opens stores, by default one and the same collection, and closes what a test leaves open."""
+    client = LockedClient()
+    opened: list[ServerStore] = []
+
+    def open_one(name: str = "index") -> ServerStore:
+        opened.append(make_server(name, client))
+        return opened[-1]
+
+    yield open_one
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture(scope="session")
+def shared_server(make_server) -> Iterator[ServerStore]:
+    store = make_server("shared")
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def qdrant() -> Iterator[QdrantHTTP]:
+    """Qdrant's REST paths on a port of this machine."""
+    server = QdrantHTTP().start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def connect_to(kit) -> Iterator[Callable[..., Calls]]:
+    """Real clients of an address; closed at the end."""
+    opened: list[Calls] = []
+
+    def connected(url: str, pause: Callable[[float], object] = lambda seconds: None, **options) -> Calls:
+        given = ServerOptions(url, **options)
+        opened.append(Calls(connect(given), given, pause))
+        return opened[-1]
+
+    yield connected
+    for calls in opened:
+        calls.client.close()
+
+
+@pytest.fixture(scope="session")
+def shared_http(kit, qdrant, connect_to) -> Iterator[ServerStore]:
+    calls = connect_to(qdrant.url)
+    server_schema.make(calls, "over-http", kit.config)
+    store = ServerStore(calls, "over-http")
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["memory", "edge", "server", "http"])
+def store(request, kit) -> Store:
+    """An empty store. All but the first were used and emptied before: nothing of that may show."""
+    if request.param == "memory":
+        return MemoryStore(kit.config)
+    used = request.getfixturevalue(f"shared_{request.param}")
+    kit.empty(used)
+    return used
+
+
+@pytest.fixture(params=["edge", "server"])
+def both(request, kit) -> tuple[MemoryStore, Store]:
+    """The exact store and another."""
+    return MemoryStore(kit.config), request.getfixturevalue(f"open_{request.param}")()

@@ -1,4 +1,4 @@
-"""The embedded store against the exact one, list by list."""
+"""The embedded store and the server's against the exact one, list by list."""
 
 from __future__ import annotations
 
@@ -152,11 +152,14 @@ FILTERS = st.recursive(
 )
 
 
-@pytest.fixture(scope="module")
-def filter_store(fast_folder, kit):
-    directory = fast_folder / "filters"
-    directory.mkdir()
-    store = EdgeStore(directory, kit.config)
+@pytest.fixture(scope="module", params=["edge", "server"])
+def filter_store(request, fast_folder, kit):
+    if request.param == "edge":
+        directory = fast_folder / "filters"
+        directory.mkdir()
+        store = EdgeStore(directory, kit.config)
+    else:
+        store = request.getfixturevalue("make_server")("filters")
     yield store
     store.close()
 

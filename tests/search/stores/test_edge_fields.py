@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import qdrant_edge as edge
 
-from search.stores.edge_fields import MOST
+from search.stores.fields import MOST
 from search.types import Comparison
 
 

@@ -1,0 +1,393 @@
+"""The store on a Qdrant server or cluster, through qdrant-client.
+
+A generation is two collections: NAME holds manifests, chunks and a head, as an embedded shard does;
+NAME.records holds the records. Many processes may read and write: see `server_sight`, `server_manifests` and
+`server_lease`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from qdrant_client import models
+
+from embedder.types import Vectors
+from search.facets import Facets, check_key, count
+from search.stores import server_schema
+from search.stores.dense import check_query, check_vectors
+from search.stores.filters import check
+from search.stores.payload import (
+    CHUNK,
+    MANIFEST,
+    check_cursor,
+    check_info,
+    document_payload,
+    manifest_from,
+    passage_from,
+)
+from search.stores.plans import keyword, visible
+from search.stores.records import record_of, row_of
+from search.stores.server_calls import Calls, slices
+from search.stores.server_facets import values_of
+from search.stores.server_lease import Lease
+from search.stores.server_manifests import ServerManifests, uuids
+from search.stores.server_points import chunk_points, wire
+from search.stores.server_reads import ServerReads
+from search.stores.server_records import ServerRecords
+from search.stores.server_sight import Sight, config_from, read_head, ticking
+from search.types import (
+    Candidate,
+    ChunkKey,
+    DenseQuery,
+    DocumentInfo,
+    Filter,
+    IndexConfig,
+    Leg,
+    Manifest,
+    ManifestWrite,
+    Passage,
+    Record,
+    StoreError,
+    StoreStats,
+    StoreUnavailableError,
+    chunk_id,
+)
+
+_KEY = ("document_id", "version", "ordinal")
+_SLICE = 64  # chunks in one request
+_VERSIONS = 500
+_LANGUAGES = 1.0
+"""Seconds that the languages are taken to be the same: they are asked with every question."""
+
+_OPTIMISE_LOOK = 0.5
+_log = logging.getLogger(__name__)
+
+
+class ServerStore:
+    """One generation on a server. Safe to share by threads; close it to take the writer's note away."""
+
+    def __init__(self, calls: Calls, name: str) -> None:
+        """Open the collection.
+
+        Raises:
+            StoreDamagedError: it was not made whole.
+            StoreUnavailableError: it is not there, or the server cannot be reached.
+        """
+        self._calls = calls
+        self._name = name
+        self._config = config_from(name, read_head(calls, name))
+        self._points = ServerManifests(calls, name)
+        self._reads = ServerReads(calls, name, self._config, self._points)
+        self._records = ServerRecords(calls, server_schema.records_name(name))
+        self._fields = server_schema.ServerFields(calls, name)
+        self._flying: set[str] = set()
+        self._lease = Lease(calls, name, lambda: bool(self._flying))
+        self._languages: tuple[float, list[str]] | None = None
+        self._closed = False
+
+    @property
+    def config(self) -> IndexConfig:
+        """What the index was made with."""
+        return self._config
+
+    @property
+    def name(self) -> str:
+        """Of the collection."""
+        return self._name
+
+    @contextmanager
+    def alone(self, patience: float) -> Iterator[None]:
+        """No other process writes until this is left. See `Lease.alone`."""
+        self._check_open()
+        with self._lease.alone(patience):
+            yield
+
+    # Manifests
+
+    def put_manifests(self, writes: Sequence[ManifestWrite]) -> list[bool]:
+        """See `Store.put_manifests`."""
+        self._before_write()
+        taken = self._points.put(writes)
+        for write, ok in zip(writes, taken, strict=True):
+            if ok and write.manifest is not None and write.manifest.in_flight:
+                self._flying.add(write.document_id)
+            elif ok:
+                self._flying.discard(write.document_id)
+        return taken
+
+    def get_manifests(self, ids: Sequence[str]) -> list[Manifest]:
+        """See `Store.get_manifests`."""
+        self._check_open()
+        return [manifest_from(text) for text in self._points.get(ids)]
+
+    def list_manifests(
+        self, *, source: str | None = None, after: str | None = None, limit: int = 1000
+    ) -> list[Manifest]:
+        """See `Store.list_manifests`."""
+        check_cursor(after)
+        self._check_open()
+        return [manifest_from(text) for text in self._points.page(source, after, limit)]
+
+    def in_flight(self) -> list[Manifest]:
+        """See `Store.in_flight`."""
+        self._check_open()
+        return [manifest_from(text) for text in self._points.in_flight()]
+
+    def abandoned(self) -> list[Manifest]:
+        """See `Store.abandoned`: those of no other process that is at work."""
+        self._check_open()
+        return [manifest_from(text) for text in self._points.in_flight(self._lease.alive())]
+
+    # Records
+
+    def put_records(self, records: Sequence[Record]) -> None:
+        """See `Store.put_records`; a refusal half way leaves records that no manifest names."""
+        rows = [row_of(record) for record in records]
+        self._before_write()
+        self._records.put(rows)
+
+    def get_records(self, ids: Sequence[str]) -> list[Record]:
+        """See `Store.get_records`."""
+        self._check_open()
+        found = []
+        for row in self._records.get(ids):
+            if row.whole:
+                found.append(record_of(row))
+            else:
+                _log.error(
+                    "the record of version %s of document %s in %s is damaged; "
+                    "run `latewood verify --repair` to write it again",
+                    *(row.version, row.document_id, self._name),
+                )
+        return found
+
+    def list_records(
+        self, *, after: tuple[str, str] | None = None, limit: int = 10_000
+    ) -> list[tuple[str, str]]:
+        """See `Store.list_records`."""
+        self._check_open()
+        return self._records.page(after, limit)
+
+    # Chunks
+
+    def put_chunks(self, passages: Sequence[Passage], vectors: Vectors) -> None:
+        """See `Store.put_chunks`; a refusal half way leaves chunks that no manifest names."""
+        check_vectors(self._config, passages, vectors)
+        points = chunk_points(self._config, passages, vectors)
+        self._before_write()
+        self._fields.cover(passage.document.metadata for passage in passages)
+        for part in slices(points, _SLICE):
+            if self._points.retrieve([str(point.id) for point in part], ["type"]):
+                self._note_swept()
+            self._write(
+                "writing chunks",
+                models.UpsertOperation(upsert=models.PointsList(points=part)),
+            )
+        self._languages = None
+
+    def sweep(self, versions: Sequence[str]) -> int:
+        """See `Store.sweep`; what others sweep at the same moment may count twice."""
+        removed = 0
+        for part in slices(versions, _VERSIONS):
+            removed += self._remove(keyword("version", *part))
+            self._records.sweep(part)
+        return removed
+
+    def remove_chunks(self, ids: Sequence[str]) -> int:
+        """See `Store.remove_chunks`."""
+        return sum(
+            self._remove(models.HasIdCondition(has_id=list(part))) for part in slices(uuids(ids), _VERSIONS)
+        )
+
+    def _remove(self, which: models.Condition) -> int:
+        self._before_write()
+        where = models.Filter(must=[keyword("type", CHUNK), which])
+        removed = self._reads.count(where)
+        if removed:
+            self._note_swept()
+            self._write("removing chunks", models.DeleteOperation(delete=models.FilterSelector(filter=where)))
+            self._languages = None
+        return removed
+
+    def put_info(self, document_id: str, version: str, info: DocumentInfo) -> None:
+        """See `Store.put_info`; readers that come while it is under way may see it half done."""
+        check_info(document_id, info)
+        self._before_write()
+        which: list[models.Condition] = [keyword("version", version), keyword("document_id", document_id)]
+        where = models.Filter(must=[keyword("type", CHUNK), *which])
+        self._fields.cover([info.metadata])
+        self._note_swept()
+        told = models.SetPayload(payload=wire(document_payload(info)), filter=where)
+        # A new clock before and after: who began to read before the end starts over.
+        self._write("telling chunks", ticking(), models.SetPayloadOperation(set_payload=told), ticking())
+        self._records.put_info(document_id, version, info)
+
+    # Reading
+
+    def search(self, legs: Sequence[Leg], where: Filter | None = None) -> list[list[Candidate]]:
+        """See `Store.search`."""
+        self._check_open()
+        for leg in legs:
+            if isinstance(leg.query, DenseQuery):
+                check_query(self._config, leg.query)
+        if where is not None:
+            check(where)
+        return self._reads.search(legs, where)
+
+    def fetch(self, ids: Sequence[str]) -> list[Passage]:
+        """See `Store.fetch`."""
+        self._check_open()
+        found = self._reads.fetch(ids, True) if ids else {}
+        return [passage_from(found[one]) for one in ids if one in found]
+
+    def locate(self, ids: Sequence[str]) -> list[ChunkKey]:
+        """See `Store.locate`."""
+        self._check_open()
+        found = self._reads.fetch(ids, ["type", *_KEY]) if ids else {}
+        return [ChunkKey(one, *(found[one][name] for name in _KEY)) for one in ids if one in found]
+
+    def chunks_of(self, document_id: str, *, first: int = 0, last: int | None = None) -> list[Passage]:
+        """See `Store.chunks_of`."""
+        self._check_open()
+        chosen = _ordinals(document_id, first, None if last is None else last + 1)
+        ids, found = self._reads.of_live(document_id, chosen)
+        return [passage_from(found[one]) for one in ids if one in found]
+
+    def read_chunks(
+        self, document_id: str, *, first: int = 0, limit: int = 256
+    ) -> tuple[list[Passage], Vectors]:
+        """See `Store.read_chunks`."""
+        self._check_open()
+        live = self._points.live(document_id)
+        chosen = _ordinals(document_id, first, max(first, 0) + limit)
+        return self.read_points([] if live is None else chosen(*live))
+
+    def read_points(self, ids: Sequence[str]) -> tuple[list[Passage], Vectors]:
+        """See `Store.read_points`."""
+        self._check_open()
+        payloads, vectors = self._reads.points(ids)
+        return [passage_from(payload) for payload in payloads], vectors
+
+    def list_chunks(self, *, after: str | None = None, limit: int = 10_000) -> list[ChunkKey]:
+        """See `Store.list_chunks`."""
+        check_cursor(after)
+        self._check_open()
+        where = models.Filter(must=[keyword("type", CHUNK)])
+        page = self._points.scroll(where, list(_KEY), after, limit)
+        return [ChunkKey(str(one.id), **(one.payload or {})) for one in page]
+
+    def languages(self) -> list[str]:
+        """See `Store.languages`; a language that another process brings shows within a second."""
+        self._check_open()
+        now = time.monotonic()
+        kept = self._languages
+        if kept is None or now - kept[0] > _LANGUAGES:
+            answer = self._calls.ask(
+                "reading the languages",
+                lambda client: client.facet(self._name, "analysed", limit=1000, exact=True),
+            )
+            kept = now, sorted(str(hit.value) for hit in answer.hits if hit.count)
+            self._languages = kept
+        return list(kept[1])
+
+    def count(self, where: Filter | None = None) -> int:
+        """See `Store.count`."""
+        self._check_open()
+        if where is not None:
+            check(where)
+        return self._reads.steadily(lambda sight: self._reads.count(visible(sight.hidden, where)))
+
+    def facets(self, key: str, where: Filter | None = None) -> Facets:
+        """See `Store.facets`."""
+        check_key(key)
+        self._check_open()
+        if where is not None:
+            check(where)
+        return self._reads.steadily(
+            lambda sight: count(key, values_of(self._points, sight.hidden, key, where))
+        )
+
+    def stats(self) -> StoreStats:
+        """See `Store.stats`; the server does not say what a collection takes on disk: 0."""
+        self._check_open()
+        live = models.IsEmptyCondition(is_empty=models.PayloadField(key="live"))
+        documents = models.Filter(must=[keyword("type", MANIFEST)], must_not=[live])
+
+        def counts(sight: Sight) -> tuple[int, int, int]:
+            shown = self._reads.count(visible(sight.hidden))
+            return self._reads.count(documents), shown, self._reads.count(visible(()))
+
+        answering, chunks, everything = self._reads.steadily(counts)
+        return StoreStats(answering, chunks, everything - chunks, 0)
+
+    # Keeping
+
+    def optimise(self) -> None:
+        """Wait until the server, which builds its indexes by itself, has built them.
+
+        Raises:
+            StoreError: the server says that it cannot.
+            StoreUnavailableError: it was closed meanwhile.
+        """
+        while True:
+            self._check_open()
+            found = self._calls.ask(
+                f"optimising {self._name}", lambda client: client.get_collection(self._name)
+            )
+            if found.status == models.CollectionStatus.GREEN:
+                return
+            if found.status == models.CollectionStatus.RED:
+                raise StoreError(
+                    f"the Qdrant server cannot optimise {self._name}: {found.optimizer_status}; see its log"
+                )
+            time.sleep(_OPTIMISE_LOOK)
+
+    def flush(self) -> None:
+        """See `Store.flush`; the server does by itself."""
+        self._check_open()
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        if not self._closed:
+            self._closed = True
+            self._lease.close()
+
+    def kill(self) -> None:
+        """Close at once: whatever is under way ends at its next step."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailableError("the store is closed; open it again")
+
+    def _before_write(self) -> None:
+        self._check_open()
+        self._lease.hold()
+
+    def _note_swept(self) -> None:
+        seen = self._reads.seen
+        if seen is None or not seen.swept:
+            self._write("noting a removal", ticking(swept=True))
+            self._reads.look()
+
+    def _write(self, doing: str, *operations: models.UpdateOperation) -> None:
+        ordering = self._calls.options.write_ordering
+        self._calls.write(
+            doing,
+            lambda client: client.batch_update_points(
+                self._name, list(operations), wait=True, ordering=ordering
+            ),
+        )
+
+
+def _ordinals(document_id: str, first: int, end: int | None) -> Callable[[str, int], list[str]]:
+    """Ids of a version's chunks from ordinal `first` up to `end`, exclusive, as far as it has them."""
+
+    def chosen(version: str, chunks: int) -> list[str]:
+        wanted = range(max(first, 0), chunks if end is None else min(end, chunks))
+        return [chunk_id(document_id, version, one) for one in wanted]
+
+    return chosen

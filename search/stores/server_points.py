@@ -1,0 +1,61 @@
+"""Passages as points for the server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from qdrant_client import models
+
+from embedder.types import Vectors
+from search.stores.dense import prefix, vector_name
+from search.stores.payload import Payload, chunk_payload
+from search.stores.plans import SPARSE
+from search.types import IndexConfig, Passage
+
+_GREATEST = 2**63 - 1
+
+
+def chunk_points(
+    config: IndexConfig, passages: Sequence[Passage], vectors: Vectors
+) -> list[models.PointStruct]:
+    """Points with one named vector per dimension and, when there are any terms, a sparse one.
+
+    Raises:
+        ValueError: a metadata number the store cannot give back as it was.
+    """
+    dense = {vector_name(size): prefix(vectors.dense, size).tolist() for size in config.dimensions}
+    points = []
+    for row, (passage, sparse) in enumerate(zip(passages, vectors.sparse, strict=True)):
+        named: dict[str, Any] = {name: rows[row] for name, rows in dense.items()}
+        if len(sparse.indices):  # an empty one would count in a named corpus and not in the whole
+            named[SPARSE] = models.SparseVector(
+                indices=sparse.indices.tolist(), values=sparse.values.tolist()
+            )
+        payload = wire(chunk_payload(passage))
+        points.append(models.PointStruct(id=passage.chunk.id, vector=named, payload=payload))
+    return points
+
+
+def wire(payload: Payload) -> Payload:
+    """A payload with whole numbers that every protocol of the server carries; the exact ones stand beside."""
+    metadata: dict[str, Any] = payload["metadata"]
+    if not any(_is_long(value) for value in metadata.values()):
+        return payload
+    return {
+        **payload,
+        "metadata": {key: _shortened(value) for key, value in metadata.items()},
+        "exact_metadata": json.dumps(metadata, allow_nan=False),
+    }
+
+
+def _is_long(value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return any(isinstance(one, int) and one > _GREATEST for one in values)
+
+
+def _shortened(value: Any) -> Any:
+    if not _is_long(value):
+        return value
+    return [float(one) for one in value] if isinstance(value, list) else float(value)
