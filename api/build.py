@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from api import mending, places
+from api import mending, places, stores
 from api.errors import ApiError, job_error
 from api.models import Models
 from api.opened import Opened, assemble
@@ -29,9 +29,10 @@ from ingest.sync import SyncOptions, Work, sync
 from ingest.uploads import Spool, Spooled, take_upload
 from search.analyzer import Analyzer
 from search.fusion import Fusion
-from search.stores import catalog, succession
+from search.stores import catalog
 from search.stores.base import Store
 from search.stores.edge import EdgeStore
+from search.stores.homes import FolderHome, Home
 from search.stores.memory import MemoryStore
 from search.stores.switch import Held, SwitchStore
 from search.types import DiskFullError, IndexConfig, SearchError, StoreUnavailableError
@@ -48,6 +49,8 @@ class Service:
         self.serving = ""
         self.warm_up_error = ""
         self.data = settings.data.resolve()
+        self.catalog = stores.catalog_of(settings, self.data)
+        self.watcher = stores.Watcher(self.catalog)
         self.analyzer = Analyzer(settings.language, k1=settings.k1, b=settings.b)
         self.spool = Spool(self.data / "uploads")
         self.jobs = Jobs(job_error)
@@ -129,7 +132,11 @@ class Service:
         """
         opened = self._opened.get((tenant, collection))
         if opened is not None:
-            return opened
+            if self.watcher.due(tenant, collection):
+                self._refresh(tenant, collection)
+                opened = self._opened.get((tenant, collection))
+            if opened is not None:
+                return opened
         # Loading a model takes long, and whoever opens anything waits for the guard: so not under it.
         embedder = self.embedder(None) if create and not self.exists(tenant, collection) else None
         with self._guard:
@@ -138,6 +145,21 @@ class Service:
                 opened = self._open(tenant, collection, embedder)
                 self._opened[tenant, collection] = opened
             return opened
+
+    def _refresh(self, tenant: str, collection: str) -> None:
+        """Follow what another process did to a collection on the server: rebuilt it, or took it out."""
+        with self._guard:
+            opened = self._opened.get((tenant, collection))
+            home = self.catalog.home(tenant, collection)
+            if opened is None or self.rebuilds.at_work:
+                return
+            now = home.current()
+            if now is None:
+                self._opened.pop((tenant, collection)).store.close()
+            elif now != stores.name_of(opened.store.held().store):
+                with opened.store.switching(stores.PATIENCE):
+                    store = self.open_generation(home, now, home.config_of(now))
+                    self.take_over(tenant, collection, store, None)
 
     @contextmanager
     def unchecked(self, tenant: str, collection: str) -> Iterator[Opened]:
@@ -176,11 +198,11 @@ class Service:
 
     def exists(self, tenant: str, collection: str) -> bool:
         """Whether a collection is there, without opening or creating anything."""
-        return catalog.exists(self.data, tenant, collection)
+        return self.catalog.exists(tenant, collection)
 
     def collections(self, tenant: str) -> list[str]:
         """Names of the tenant's collections."""
-        return [name for owner, name in catalog.list_collections(self.data, tenant) if owner == tenant]
+        return [name for owner, name in self.catalog.names(tenant) if owner == tenant]
 
     def fusion(self, tenant: str, collection: str) -> Fusion:
         """How legs are fused for a question that does not say: as tuned for the collection, else as shipped.
@@ -193,19 +215,21 @@ class Service:
 
     def _open(self, tenant: str, collection: str, embedder: Embedder | None) -> Opened:
         """Open a collection; one that is not there is made with `embedder`, if there is one."""
-        if not catalog.exists(self.data, tenant, collection):
+        if not self.exists(tenant, collection):
             if embedder is None:
                 message = f"no collection {collection!r} here; `latewood ingest FOLDER` makes one"
                 raise ApiError(404, "collection_not_found", message)
-            catalog.create(self.data, tenant, collection, self.config(embedder))
+            self.catalog.create(tenant, collection, self.config(embedder))
         if (tenant, collection) in self._unchecked:
             raise StoreUnavailableError(
                 f"the index of {collection!r} is damaged and being verified; ask later"
             )
-        generation = catalog.path_of(self.data, tenant, collection)
-        mending.check(generation)
-        succession.settle(generation.parent)
-        store = self.open_store(generation, catalog.read_config(generation))
+        home = self.catalog.home(tenant, collection)
+        if isinstance(home, FolderHome):
+            mending.check(catalog.path_of(self.data, tenant, collection))
+            home.settle()
+        generation = stores.current(home)
+        store = self.open_generation(home, generation, home.config_of(generation))
         try:
             recovered = commit.recover(store)
             if recovered:
@@ -215,16 +239,23 @@ class Service:
         except BaseException:
             store.close()  # left open, it would refuse every later opening
             raise
-        return assemble(self, tenant, collection, SwitchStore(self._shelf.hold(store, generation)))
+        held = self._shelf.hold(store, stores.folder(home, generation))
+        return assemble(self, tenant, collection, SwitchStore(held))
+
+    def open_generation(self, home: Home, generation: str, config: IndexConfig) -> Store:
+        """Open one of a collection's generations."""
+        if isinstance(home, FolderHome):
+            return self.open_store(home.folder(generation), config)
+        return stores.open_remote(home, generation)
 
     def open_store(self, generation: Path, config: IndexConfig) -> Store:
         """Open a generation's folder."""
         return EdgeStore(generation, config, self._lock_fd)
 
-    def take_over(self, tenant: str, collection: str, store: Store, generation: Path) -> None:
+    def take_over(self, tenant: str, collection: str, store: Store, folder: Path | None) -> None:
         """Let another generation answer from now on; only while its `SwitchStore` is `switching`."""
         live = self._opened[tenant, collection].store
-        live.switch_to(self._shelf.hold(store, generation))
+        live.switch_to(self._shelf.hold(store, folder))
         self._opened[tenant, collection] = assemble(self, tenant, collection, live)
 
     @contextmanager
@@ -320,6 +351,7 @@ class Service:
         with self._guard:
             self._opened.clear()
             self._shelf.close()
+            stores.close(self.catalog)
         if self.reranker is not None:
             self.reranker.close()
         self._models.close()

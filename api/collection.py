@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from api.build import Service
 from api.errors import ApiError
-from search.stores import catalog, succession
+from search.stores import catalog
 
 
 def create(service: Service, tenant: str, collection: str) -> None:
@@ -37,4 +37,4 @@ def delete(service: Service, tenant: str, collection: str) -> None:
         raise ApiError(404, "collection_not_found", f"no collection {collection!r} here")
     with service.rebuilds.dropping(tenant, collection), service.taken_out(tenant, collection):
         service.spool.remove_collection(tenant, collection)
-        succession.delete(service.data, tenant, collection)
+        service.catalog.delete(tenant, collection)

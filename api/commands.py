@@ -13,7 +13,7 @@ import typer
 
 from api import output
 from api.owner import DataError, OwnerGoneError, with_owner
-from api.settings import Settings, SettingsError, load
+from api.settings import EMBEDDED, Settings, SettingsError, load
 from ingest.report import CLOSING
 from ingest.sources import SourceError, file_uri
 from latewood.client import Client, JobState, LatewoodError, UnreachableError
@@ -175,15 +175,16 @@ def ask(data: Path | None, tenant: str, collection: str, work: Callable[[Client]
     settings = load(data=data)
     catalog.check_names(tenant, collection)
     existing_data(settings)
-    if not catalog.exists(settings.data, tenant, collection):
+    # What is on a server the owner knows, and says.
+    if settings.store == EMBEDDED and not catalog.exists(settings.data, tenant, collection):
         message = f"no collection {collection!r} in {settings.data}; `latewood ingest FOLDER` makes one"
         raise CommandError(UNREACHABLE, "collection_not_found", message)
     return with_owner(settings, tenant, work)
 
 
 def existing_data(settings: Settings) -> None:
-    """Refuse to go on where there is no data directory; none is made."""
-    if not settings.data.is_dir():
+    """Refuse to go on where there is no data directory; none is made, but where the index is on a server."""
+    if settings.store == EMBEDDED and not settings.data.is_dir():
         message = (
             f"no data in {settings.data}; `latewood ingest FOLDER` makes it, "
             "--data or LATEWOOD_DATA name another place"

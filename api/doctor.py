@@ -7,16 +7,16 @@ import shutil
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
-from api import places
+from api import places, stores
 from api.app import is_loopback
 from api.owner import DataError, socket_path, try_lock
-from api.settings import Settings, origins
+from api.settings import EMBEDDED, Settings, origins
 from embedder.defaults import default_model
 from embedder.types import EmbedderError
 from latewood.client import Client, LatewoodError, UnreachableError
-from search.stores import catalog
-from search.types import SearchError
+from search.types import IndexConfig, SearchError
 
 LOW_DISK = 2 * 2**30
 Finding = tuple[str, str]
@@ -27,6 +27,7 @@ def examine(settings: Settings, given: Mapping[str, Any], tenant: str, collectio
     checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("model", lambda: _model(settings, tenant, collection)),
         *([("reranker", lambda: _reranker(settings))] if settings.reranker else []),
+        *([("server", lambda: _server(settings))] if settings.store != EMBEDDED else []),
         ("formats", _formats),
         ("data", lambda: _data(settings)),
         ("disk", lambda: _disk(settings)),
@@ -50,8 +51,8 @@ def _model(settings: Settings, tenant: str, collection: str) -> Finding:
     try:
         if name == "auto":
             indexed = ""
-            if catalog.exists(settings.data, tenant, collection):
-                config = catalog.read_config(catalog.path_of(settings.data, tenant, collection))
+            config = _config(settings, tenant, collection)
+            if config is not None:
                 indexed = places.model_of(settings.data, config.fingerprint)
             name = indexed or default_model()
         embedder = load_embedder(
@@ -75,6 +76,36 @@ def _model(settings: Settings, tenant: str, collection: str) -> Finding:
         )
     finally:
         embedder.close()
+
+
+def _config(settings: Settings, tenant: str, collection: str) -> IndexConfig | None:
+    """What the collection was made with; None when there is none."""
+    collections = stores.catalog_of(settings, settings.data)
+    try:
+        if not collections.exists(tenant, collection):
+            return None
+        home = collections.home(tenant, collection)
+        return home.config_of(stores.current(home))
+    finally:
+        stores.close(collections)
+
+
+def _server(settings: Settings) -> Finding:
+    """Whether the Qdrant server answers, of which version it is, and whether the key is safe on its way."""
+    collections = stores.catalog_of(settings, settings.data)
+    try:
+        version, count = stores.server_version(collections), len(collections.names())
+    except SearchError as error:
+        return "error", str(error)
+    finally:
+        stores.close(collections)
+    told = f"Qdrant {version} answers; it holds {count} collection(s) of {settings.store_prefix!r}"
+    if not version.startswith(stores.VERSIONS):
+        return "warn", f"{told}; this version was made for Qdrant {' or '.join(stores.VERSIONS)}x"
+    key, parts = settings.store_api_key.get_secret_value(), urlsplit(settings.store)
+    if key and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        return "warn", f"{told}; STORE_API_KEY travels in the clear: use an https:// URL"
+    return "ok", told
 
 
 def _reranker(settings: Settings) -> Finding:

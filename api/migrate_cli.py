@@ -26,19 +26,21 @@ def migrate(
     tenant: Tenant = "default",
     model: Annotated[str | None, typer.Option(help="the model to go to")] = None,
     rollback: Annotated[bool, typer.Option("--rollback", help="go back to the model before")] = False,
-    store: Annotated[str | None, typer.Option(help="not in this version")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="the store to copy to: a Qdrant server's URL or `embedded`")
+    ] = None,
 ) -> None:
-    """Give an index another embedding model, from the text in it; the old one answers meanwhile."""
+    """Give an index another embedding model or another store; the old one answers meanwhile."""
 
     def run() -> int:
+        if (model is not None) + rollback + (store is not None) != 1:
+            raise CommandError(WRONG_USE, "wrong_use", "give one of --model M, --rollback and --store URL")
         if store is not None:
-            raise CommandError(
-                WRONG_USE,
-                "wrong_use",
-                "this version has the embedded store only, so --store has nowhere to go",
-            )
-        if (model is None) != rollback:
-            raise CommandError(WRONG_USE, "wrong_use", "give --model M or --rollback, and not both")
+            moved = {"collection": collection, "store": store}
+            title = f"copying to {store}"
+            done = ask(data, tenant, collection, lambda client: _carry_out(client, "/migrate", moved, title))
+            output.emit(as_json, done, _render_moved)
+            return 0
         # The owner may stand in another folder.
         there = places.absolute(model, load(data=data).source) if model else ""
         body = {"collection": collection, "model": there, "rollback": rollback}
@@ -78,6 +80,14 @@ def _render_migrated(found: Mapping[str, Any]) -> None:
         return
     output.line(f"{found['model']} answers now: {_told(found)}")
     output.line(f"{found['previous']} is kept; `latewood migrate --rollback` goes back to it")
+
+
+def _render_moved(found: Mapping[str, Any]) -> None:
+    output.line(f"{found['store']} has it all now, compared document by document: {_told(found)}")
+    output.line(
+        f"to answer from there, start again with LATEWOOD_STORE={found['store']}; "
+        f"what is here ({found['previous']}) stays as it is"
+    )
 
 
 def _told(found: Mapping[str, Any]) -> str:

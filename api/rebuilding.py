@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +11,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
-from api import places
+from api import places, stores
 from api.errors import ApiError
 from api.models import fingerprint
 from embedder.types import StoppedError
@@ -23,18 +21,16 @@ from ingest.remaking import Reembed
 from ingest.report import Report
 from search.stores import catalog, succession
 from search.stores.base import Store
-from search.stores.edge import EdgeStore
+from search.stores.homes import Home
 from search.types import IndexConfig, SearchError
 
 if TYPE_CHECKING:
     from api.build import Service
 
 logger = logging.getLogger(__name__)
-NICE = 10
-"""What a worker gives way by while its generation is built; the one that answers is another process."""
-
 _COUNT = "unoptimised"
 _LOOK_S = 0.02
+_GIVES_WAY = frozenset({succession.OPTIMISE, succession.MOVE})
 Stop = Callable[[], bool]
 Key = tuple[str, str]
 
@@ -61,11 +57,11 @@ class Rebuilds:
         """Count what a job wrote, and begin to optimise when it is time."""
         key = (tenant, collection)
         opened = self._service.opened(tenant, collection)
-        if opened is None:
+        if opened is None or stores.is_remote(self._service.catalog):  # a server does by itself
             return
         try:
             written = opened.store.take_written()
-            generation = catalog.current(self._home(key))
+            generation = self._generation(key)
             if written:
                 _note(generation, self._unoptimised(key, written))
             if self._due(key):
@@ -75,14 +71,14 @@ class Rebuilds:
 
     def resume(self) -> None:
         """Go on with what an earlier process began: for a process that stays."""
-        for key in catalog.list_collections(self._service.data):
-            planned = succession.planned(self._home(key))
+        for key in self._service.catalog.names():
             try:
+                planned = self._home(key).planned()
                 if planned is not None and planned.purpose == succession.OPTIMISE:
                     self._begin(key)
-                elif planned is not None:
+                elif planned is not None and planned.purpose != succession.MOVE:
                     logger.info("going on to %s %s/%s", planned.purpose, *key)
-                    config = catalog.read_config(self._home(key) / planned.generation)
+                    config = self._home(key).config_of(planned.generation)
                     back = planned.purpose == succession.ROLLBACK
                     self.migrate(*key, None if back else self._service.model_of(config))
             except (SearchError, ApiError, JobError) as error:
@@ -90,8 +86,8 @@ class Rebuilds:
 
     def _due(self, key: Key) -> bool:
         """Whether to optimise now: begun before, or enough was written; never while a migration is begun."""
-        planned = succession.planned(self._home(key))
-        if planned is not None:
+        planned = self._home(key).planned()
+        if planned is not None and planned.purpose != succession.MOVE:
             return planned.purpose == succession.OPTIMISE
         after = self._service.settings.optimise_after
         return bool(after) and self._unoptimised(key) >= max(after, self._put_off.get(key, 0))
@@ -128,7 +124,7 @@ class Rebuilds:
     def _unoptimised(self, key: Key, written: int = 0) -> int:
         """Chunks written since the index was optimised, `written` ones just now; all where nothing tells."""
         try:
-            return int((catalog.current(self._home(key)) / _COUNT).read_text(encoding="ascii")) + written
+            return int((self._generation(key) / _COUNT).read_text(encoding="ascii")) + written
         except (FileNotFoundError, ValueError):
             return self._service.open(*key).store.stats().chunks
 
@@ -184,10 +180,13 @@ class Rebuilds:
             JobError: the process is closing.
         """
         key = (tenant, collection)
+        if stores.is_remote(self._service.catalog):
+            message = "a Qdrant server optimises its collections by itself; there is nothing to do here"
+            raise ApiError(409, "server_optimises", message)
 
         def target(stop: Stop) -> Target:
-            planned = succession.planned(self._home(key))
-            if planned is not None and planned.purpose != succession.OPTIMISE:
+            planned = self._home(key).planned()
+            if planned is not None and planned.purpose not in _GIVES_WAY:
                 raise ApiError(
                     409, "migration_begun", "a migration of this collection is begun; run it to its end first"
                 )
@@ -207,7 +206,7 @@ class Rebuilds:
         if not self._service.exists(*key):
             raise ApiError(404, "collection_not_found", f"no collection {collection!r} here")
         if model is None:
-            self._check_setting(self._service.model_of(catalog.read_config(self._kept(key))))
+            self._check_setting(self._service.model_of(self._home(key).config_of(self._kept(key))))
             return self._submit(key, lambda stop: self._target_back(key, stop))
         model = places.absolute(model, self._service.settings.source)
         self._check_setting(model)
@@ -219,20 +218,20 @@ class Rebuilds:
         config = self._service.config(embedder)
         if config == self._live_config(key):
             return None
-        kept = succession.previous(self._home(key))
-        back = kept is not None and catalog.read_config(kept) == config
+        kept = self._home(key).previous()
+        back = kept is not None and self._home(key).config_of(kept) == config
         purpose = succession.ROLLBACK if back else succession.MIGRATE
         return Target(self._home(key), purpose, config, Reembed(embedder, self._service.analyzer, stop))
 
     def _target_back(self, key: Key, stop: Stop) -> Target:
-        config = catalog.read_config(self._kept(key))
+        config = self._home(key).config_of(self._kept(key))
         embedder = self._service.model(self._service.model_of(config))
         catalog.check_fingerprint(config, fingerprint(embedder, self._service.analyzer))
         remake = Reembed(embedder, self._service.analyzer, stop)
         return Target(self._home(key), succession.ROLLBACK, config, remake)
 
-    def _kept(self, key: Key) -> Path:
-        kept = succession.previous(self._home(key))
+    def _kept(self, key: Key) -> str:
+        kept = self._home(key).previous()
         if kept is None:
             raise ApiError(
                 409,
@@ -274,7 +273,7 @@ class Rebuilds:
                         self._rebuild(key, target, stop, moved)
                 except StoppedError:
                     if service.jobs.cancelled(job):
-                        succession.abandon(target.home if target else self._home(key))
+                        (target.home if target else self._home(key)).abandon()
                     return report
             stats = live.stats()
             report.documents, report.chunks, report.current = stats.documents, stats.chunks, ""
@@ -296,18 +295,19 @@ class Rebuilds:
     def _rebuild(self, key: Key, target: Target, stop: Stop, moved: Callable[[str], object]) -> None:
         service = self._service
 
-        def open_store(folder: Path, config: IndexConfig, aside: bool) -> Store:
-            if not aside:
+        def open_store(generation: str, config: IndexConfig, aside: bool) -> Store:
+            folder = stores.folder(target.home, generation)
+            if not aside and folder is not None:
                 _note(folder, 0)
-            store = service.open_store(folder, config)
-            if aside and isinstance(store, EdgeStore):
-                _be_nice(store.worker_pid)
+            store = service.open_generation(target.home, generation, config)
+            if aside:
+                stores.be_nice(store)
             return store
 
-        def take_over(store: Store, folder: Path) -> None:
-            service.take_over(*key, store, folder)
+        def take_over(store: Store, generation: str) -> None:
+            service.take_over(*key, store, stores.folder(target.home, generation))
 
-        rebuild(service.open(*key).store, target, Seams(open_store, _kill, take_over, stop, moved))
+        rebuild(service.open(*key).store, target, Seams(open_store, stores.kill, take_over, stop, moved))
 
     def close(self) -> None:
         """Stop what is built in the background; it stays to go on with."""
@@ -315,8 +315,17 @@ class Rebuilds:
             self._closing = True
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def _home(self, key: Key) -> Path:
-        return catalog.home_of(self._service.data, *key)
+    @property
+    def at_work(self) -> bool:
+        """Whether something is being rebuilt."""
+        return self._one.locked()
+
+    def _home(self, key: Key) -> Home:
+        return self._service.catalog.home(*key)
+
+    def _generation(self, key: Key) -> Path:
+        """The folder of the generation that answers, of an embedded index."""
+        return catalog.path_of(self._service.data, *key)
 
     def _live_config(self, key: Key) -> IndexConfig:
         return self._service.open(*key).store.config
@@ -335,16 +344,3 @@ def _tell(work: Future[None]) -> None:
 
 def _note(generation: Path, chunks: int) -> None:
     catalog.write_file(generation / _COUNT, f"{chunks}\n")
-
-
-def _kill(store: Store) -> None:
-    if isinstance(store, EdgeStore):
-        store.kill()
-
-
-def _be_nice(pid: int | None) -> None:
-    """Have every thread of a process give way to others; on Linux each has a niceness of its own."""
-    tasks = Path(f"/proc/{pid}/task")
-    with contextlib.suppress(OSError):  # it ended, or there is no such folder: then it runs as it is
-        for task in list(tasks.iterdir()):
-            os.setpriority(os.PRIO_PROCESS, int(task.name), NICE)

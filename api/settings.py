@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -21,9 +23,12 @@ from embedder.sources import Source
 from ingest.paths import read_templates
 from search.languages import AUTO, check_language
 from search.lexical import K1, B
+from search.stores.catalog import check_names
+from search.stores.server_options import ServerOptions
 
 PREFIX = "LATEWOOD_"
 FILE = "latewood.toml"
+EMBEDDED = "embedded"
 
 
 class SettingsError(Exception):
@@ -38,7 +43,29 @@ class Settings(BaseSettings):
     )
 
     data: Path = Field(Path("latewood-data"), description="everything the embedded mode keeps")
-    store: str = Field("embedded", description="where vectors live; this version knows `embedded`")
+    store: str = Field(EMBEDDED, description="where vectors live: `embedded`, or a Qdrant server's URL")
+    store_api_key: SecretStr = Field(
+        SecretStr(""), description="key of the Qdrant server; shown nowhere", repr=False
+    )
+    store_grpc: bool = Field(False, description="ask the server by gRPC where the client can")
+    store_grpc_port: int = Field(6334, ge=1, le=65535, description="the server's port for gRPC")
+    store_certificate: Path | None = Field(
+        None, description="file of the authority that signed the server's certificate; else the system's"
+    )
+    store_timeout: int = Field(10, ge=1, description="seconds the server has for one request")
+    store_retries: int = Field(2, ge=0, le=20, description="times a request that failed is made again")
+    store_shards: int = Field(0, ge=0, description="shards of a new collection; 0 leaves it to the server")
+    store_replicas: int = Field(1, ge=1, description="copies of each shard of a new collection")
+    store_write_ordering: Literal["weak", "medium", "strong"] = Field(
+        "strong", description="of writes to replicas; below `strong` a commit may be taken twice"
+    )
+    store_read_consistency: str = Field(
+        "majority",
+        description="replicas that must agree on what is read: `all`, `majority`, `quorum` or a number",
+    )
+    store_prefix: str = Field(
+        "latewood", description="first part of every name on the server; one for each installation"
+    )
     model: str = Field(
         "auto",
         description="a known name or a folder; `auto`: the index's own model, else Jina v3 where its "
@@ -97,6 +124,23 @@ class Settings(BaseSettings):
     parse_seconds: float = Field(60.0, gt=0, allow_inf_nan=False, description="deadline for reading one file")
     parse_bytes: int = Field(2 * 2**30, ge=2**28, description="memory one reader process may use")
 
+    def server(self, url: str) -> ServerOptions:
+        """How to reach the Qdrant server at `url`."""
+        return ServerOptions(
+            url=url,
+            api_key=self.store_api_key.get_secret_value(),
+            grpc=self.store_grpc,
+            grpc_port=self.store_grpc_port,
+            certificate=self.store_certificate,
+            timeout=self.store_timeout,
+            retries=self.store_retries,
+            shards=self.store_shards,
+            replicas=self.store_replicas,
+            ordering=self.store_write_ordering,
+            consistency=self.store_read_consistency,
+            prefix=self.store_prefix,
+        )
+
     @property
     def source(self) -> Source:
         """Where models may come from beyond what is known and installed."""
@@ -117,9 +161,21 @@ class Settings(BaseSettings):
 
     @field_validator("store")
     @classmethod
-    def _embedded(cls, value: str) -> str:
-        if value != "embedded":
-            raise ValueError("this version has the embedded store only; leave STORE out or set `embedded`")
+    def _place(cls, value: str) -> str:
+        check_place(value)
+        return value
+
+    @field_validator("store_read_consistency")
+    @classmethod
+    def _consistency(cls, value: str) -> str:
+        if value not in {"all", "majority", "quorum"} and not (value.isdecimal() and int(value) >= 1):
+            raise ValueError("must be all, majority, quorum or a number of replicas")
+        return value
+
+    @field_validator("store_prefix")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        check_names(value)
         return value
 
     @field_validator("jobs")
@@ -170,6 +226,24 @@ class Origin:
     origin: str
 
 
+def masked(text: str) -> str:
+    """A text with URLs, without the names and passwords in them."""
+    return re.sub(r"//[^/\s]*@", "//***@", text)
+
+
+def check_place(store: str) -> None:
+    """Hold a store against what can be one.
+
+    Raises:
+        ValueError: neither `embedded` nor a URL without a name and password in it.
+    """
+    parts = urlsplit(store)
+    if store != EMBEDDED and (parts.scheme not in {"http", "https"} or not parts.hostname):
+        raise ValueError("must be `embedded` or the URL of a Qdrant server, such as http://localhost:6333")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("takes no name, password or query in the URL; the key goes to STORE_API_KEY")
+
+
 def load(**given: Any) -> Settings:
     """Read the settings; `given` (command-line options that were used) stand above everything.
 
@@ -218,4 +292,4 @@ def _explain(error: Any) -> str:
         return f"unknown name {name.upper()} in {FILE}; known: {', '.join(DescribedModel.model_fields)}"
     if error["type"] == "extra_forbidden":
         return f"unknown setting {name} in {FILE}; known: {', '.join(Settings.model_fields)}"
-    return f"setting {name.upper()} = {error['input']!r}: {error['msg']}"
+    return f"setting {name.upper()} = {masked(repr(error['input']))}: {error['msg']}"

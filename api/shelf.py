@@ -20,15 +20,21 @@ class Shelf:
     """Hands out leases and closes what comes back, in a thread of its own: closing may take a while."""
 
     def __init__(self) -> None:
-        self._returned: queue.SimpleQueue[tuple[Store, Path] | None] = queue.SimpleQueue()
+        self._returned: queue.SimpleQueue[tuple[Store, Path | None] | None] = queue.SimpleQueue()
         self._guard = threading.Lock()
         self._held: list[weakref.finalize[..., Held]] = []
         self._thread = threading.Thread(target=self._work, name="shelf", daemon=True)
         self._thread.start()
 
-    def hold(self, store: Store, generation: Path) -> Held:
-        """A lease on an open store; the store is closed when the last reference to it is gone."""
-        succession.use(generation)
+    def hold(self, store: Store, generation: Path | None) -> Held:
+        """A lease on an open store; the store is closed when the last reference to it is gone.
+
+        Args:
+            store: an open store.
+            generation: its folder, which stays until then; None where there is none.
+        """
+        if generation is not None:
+            succession.use(generation)
         held = Held(store, lambda open_store: self._returned.put((open_store, generation)))
         with self._guard:
             self._held = [*(one for one in self._held if one.alive), held.let_go]
@@ -49,5 +55,6 @@ class Shelf:
             try:
                 store.close()
             except SearchError:
-                logger.exception("closing %s", generation)
-            succession.release(generation)
+                logger.exception("closing %s", generation or "a store on the server")
+            if generation is not None:
+                succession.release(generation)

@@ -14,7 +14,7 @@ import typer
 from api import output, places
 from api.commands import UNREACHABLE, WRONG_USE, CommandError, finish
 from api.evaluate_cli import bench_on, known_errors
-from api.settings import Settings, load
+from api.settings import EMBEDDED, Settings, load
 from search.stores import catalog
 from search.types import StoreDamagedError, StoreError
 
@@ -83,6 +83,9 @@ def tune(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
         catalog.check_names(tenant, collection)
         if rollback == (dataset is not None) or (rollback and dry_run):
             message = "name a DATASET to choose by, or give --rollback alone"
+            raise CommandError(WRONG_USE, "wrong_use", message)
+        if settings.store != EMBEDDED:
+            message = "chooses for the embedded index only; name the weights in each search of a server's"
             raise CommandError(WRONG_USE, "wrong_use", message)
         there = catalog.exists(settings.data, tenant, collection)
         if not there and not dry_run:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from embedder.types import StoppedError
 from ingest import commit
+from ingest.comparing import compare
 from ingest.transfer import Remake, Transfer
 from search.stores import succession
 from search.stores.base import Store
@@ -43,12 +44,14 @@ class Target:
         purpose: one of those in `search.stores.succession`.
         config: what it is made with; a rollback's is that of the kept generation.
         remake: makes vectors; None copies them.
+        compared: hold every document of the copy against the one it was made of before it takes over.
     """
 
     home: Home
     purpose: str
     config: IndexConfig
     remake: Remake | None = None
+    compared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ def rebuild(live: SwitchStore, target: Target, seams: Seams) -> None:
     try:
         with target.home.alone(PATIENCE):
             build.run()
+            live.unwatch()
+            target.home.settle()
     except DiskFullError:
         build.close()
         if target.purpose == succession.OPTIMISE:
@@ -98,7 +103,6 @@ def rebuild(live: SwitchStore, target: Target, seams: Seams) -> None:
         raise
     finally:
         live.unwatch()
-    target.home.settle()
 
 
 class _Build:
@@ -122,6 +126,8 @@ class _Build:
         new.close()
         new = self._open(aside=False)
         self._catch_up(new)
+        if self._target.compared:
+            compare(self._live, new, self._seams.stop)
         _check_copy(new)
         self._switch(new)
 

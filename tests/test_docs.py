@@ -174,10 +174,12 @@ def test_the_table_of_settings_is_the_programs_own_with_its_defaults(
     told = {coded(row[0])[0]: row[1].strip("`").replace(",", "") for row in rows("Settings")}
     assert list(told) == list(wanted)
     by_model = {"None": "by model", "()": "by model", "False": "false"}
-    empty = {"MODELS": "none", "RERANKER": "none", "METADATA_FROM_PATH": "none"}
+    empty = dict.fromkeys(
+        ["MODELS", "RERANKER", "METADATA_FROM_PATH", "STORE_API_KEY", "STORE_CERTIFICATE"], "none"
+    )
     defaults = {name: by_model.get(value, value.removesuffix(".0")) for name, value in wanted.items()}
     assert told == defaults | empty
-    assert {wanted[name] for name in empty} == {"()", ""}
+    assert {wanted[name] for name in empty} == {"()", "", "None"}
 
 
 def test_settings_named_anywhere_exist() -> None:

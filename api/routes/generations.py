@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
+from api import moving
 from api.auth import ServiceOf, TenantOf, admin_only
 from api.errors import ApiError
 from api.routes.strict import StrictRoute
@@ -19,10 +20,11 @@ router = APIRouter(
 
 
 class MigrateBody(Strict):
-    """Which collection, and the model to go to; with `rollback` the one it had before."""
+    """Which collection, and one of: a model to go to, `rollback` to the one before, a store to go to."""
 
     collection: str = "default"
     model: str = ""
+    store: str = ""
     rollback: bool = False
 
 
@@ -34,9 +36,11 @@ class OptimiseBody(Strict):
 
 @router.post("/migrate", status_code=202)
 def migrate(body: MigrateBody, service: ServiceOf, tenant: TenantOf) -> dict[str, Any]:
-    """Queue the change to another model; what became of it is the job's `result`."""
-    if bool(body.model) == body.rollback:
-        raise ApiError(422, "invalid_request", "give a model or rollback, and not both")
+    """Queue the change to another model or store; what became of it is the job's `result`."""
+    if bool(body.model) + body.rollback + bool(body.store) != 1:
+        raise ApiError(422, "invalid_request", "give one of a model, rollback and a store")
+    if body.store:
+        return {"job_id": moving.move(service, tenant, body.collection, body.store).id}
     job = service.rebuilds.migrate(tenant, body.collection, body.model or None)
     return {"job_id": job.id}
 

@@ -24,7 +24,6 @@ from search.stores.payload import (
     MANIFEST,
     check_cursor,
     check_info,
-    document_payload,
     manifest_from,
     passage_from,
 )
@@ -34,10 +33,11 @@ from search.stores.server_calls import Calls, slices
 from search.stores.server_facets import values_of
 from search.stores.server_lease import Lease
 from search.stores.server_manifests import ServerManifests, uuids
-from search.stores.server_points import chunk_points, wire
+from search.stores.server_points import chunk_points, ordinals
 from search.stores.server_reads import ServerReads
 from search.stores.server_records import ServerRecords
-from search.stores.server_sight import Sight, config_from, read_head, ticking
+from search.stores.server_sight import Sight, config_from, read_head
+from search.stores.server_writes import ServerWrites
 from search.types import (
     Candidate,
     ChunkKey,
@@ -53,16 +53,12 @@ from search.types import (
     StoreError,
     StoreStats,
     StoreUnavailableError,
-    chunk_id,
 )
 
 _KEY = ("document_id", "version", "ordinal")
-_SLICE = 64  # chunks in one request
-_VERSIONS = 500
-_LANGUAGES = 1.0
-"""Seconds that the languages are taken to be the same: they are asked with every question."""
-
-_OPTIMISE_LOOK = 0.5
+_PART = 500  # versions or ids in one request
+_LANGUAGES = 1.0  # seconds that they are taken to be the same: they are asked with every question
+_OPTIMISE_LOOK = 0.5  # seconds
 _log = logging.getLogger(__name__)
 
 
@@ -82,7 +78,7 @@ class ServerStore:
         self._points = ServerManifests(calls, name)
         self._reads = ServerReads(calls, name, self._config, self._points)
         self._records = ServerRecords(calls, server_schema.records_name(name))
-        self._fields = server_schema.ServerFields(calls, name)
+        self._writes = ServerWrites(calls, name, self._points, self._reads)
         self._flying: set[str] = set()
         self._lease = Lease(calls, name, lambda: bool(self._flying))
         self._languages: tuple[float, list[str]] | None = None
@@ -99,11 +95,15 @@ class ServerStore:
         return self._name
 
     @contextmanager
-    def alone(self, patience: float) -> Iterator[None]:
+    def alone(self, patience: float, keep: Callable[[], bool] = lambda: False) -> Iterator[None]:
         """No other process writes until this is left. See `Lease.alone`."""
         self._check_open()
-        with self._lease.alone(patience):
+        with self._lease.alone(patience, keep):
             yield
+
+    def open_up(self) -> None:
+        """Let others write again, to a collection that is to answer from now on."""
+        self._lease.open_up()
 
     # Manifests
 
@@ -178,51 +178,33 @@ class ServerStore:
         check_vectors(self._config, passages, vectors)
         points = chunk_points(self._config, passages, vectors)
         self._before_write()
-        self._fields.cover(passage.document.metadata for passage in passages)
-        for part in slices(points, _SLICE):
-            if self._points.retrieve([str(point.id) for point in part], ["type"]):
-                self._note_swept()
-            self._write(
-                "writing chunks",
-                models.UpsertOperation(upsert=models.PointsList(points=part)),
-            )
+        self._writes.put(points, [passage.document.metadata for passage in passages])
         self._languages = None
 
     def sweep(self, versions: Sequence[str]) -> int:
         """See `Store.sweep`; what others sweep at the same moment may count twice."""
         removed = 0
-        for part in slices(versions, _VERSIONS):
-            removed += self._remove(keyword("version", *part))
+        for part in slices(versions, _PART):
+            self._before_write()
+            removed += self._writes.remove(keyword("version", *part))
             self._records.sweep(part)
+        self._languages = None
         return removed
 
     def remove_chunks(self, ids: Sequence[str]) -> int:
         """See `Store.remove_chunks`."""
-        return sum(
-            self._remove(models.HasIdCondition(has_id=list(part))) for part in slices(uuids(ids), _VERSIONS)
-        )
-
-    def _remove(self, which: models.Condition) -> int:
-        self._before_write()
-        where = models.Filter(must=[keyword("type", CHUNK), which])
-        removed = self._reads.count(where)
-        if removed:
-            self._note_swept()
-            self._write("removing chunks", models.DeleteOperation(delete=models.FilterSelector(filter=where)))
-            self._languages = None
+        removed = 0
+        for part in slices(uuids(ids), _PART):
+            self._before_write()
+            removed += self._writes.remove(models.HasIdCondition(has_id=list(part)))
+        self._languages = None
         return removed
 
     def put_info(self, document_id: str, version: str, info: DocumentInfo) -> None:
         """See `Store.put_info`; readers that come while it is under way may see it half done."""
         check_info(document_id, info)
         self._before_write()
-        which: list[models.Condition] = [keyword("version", version), keyword("document_id", document_id)]
-        where = models.Filter(must=[keyword("type", CHUNK), *which])
-        self._fields.cover([info.metadata])
-        self._note_swept()
-        told = models.SetPayload(payload=wire(document_payload(info)), filter=where)
-        # A new clock before and after: who began to read before the end starts over.
-        self._write("telling chunks", ticking(), models.SetPayloadOperation(set_payload=told), ticking())
+        self._writes.tell(document_id, version, info)
         self._records.put_info(document_id, version, info)
 
     # Reading
@@ -252,7 +234,7 @@ class ServerStore:
     def chunks_of(self, document_id: str, *, first: int = 0, last: int | None = None) -> list[Passage]:
         """See `Store.chunks_of`."""
         self._check_open()
-        chosen = _ordinals(document_id, first, None if last is None else last + 1)
+        chosen = ordinals(document_id, first, None if last is None else last + 1)
         ids, found = self._reads.of_live(document_id, chosen)
         return [passage_from(found[one]) for one in ids if one in found]
 
@@ -262,7 +244,7 @@ class ServerStore:
         """See `Store.read_chunks`."""
         self._check_open()
         live = self._points.live(document_id)
-        chosen = _ordinals(document_id, first, max(first, 0) + limit)
+        chosen = ordinals(document_id, first, max(first, 0) + limit)
         return self.read_points([] if live is None else chosen(*live))
 
     def read_points(self, ids: Sequence[str]) -> tuple[list[Passage], Vectors]:
@@ -351,9 +333,8 @@ class ServerStore:
 
     def close(self) -> None:
         """See `Store.close`."""
-        if not self._closed:
-            self._closed = True
-            self._lease.close()
+        self._closed = True
+        self._lease.close()
 
     def kill(self) -> None:
         """Close at once: whatever is under way ends at its next step."""
@@ -366,28 +347,3 @@ class ServerStore:
     def _before_write(self) -> None:
         self._check_open()
         self._lease.hold()
-
-    def _note_swept(self) -> None:
-        seen = self._reads.seen
-        if seen is None or not seen.swept:
-            self._write("noting a removal", ticking(swept=True))
-            self._reads.look()
-
-    def _write(self, doing: str, *operations: models.UpdateOperation) -> None:
-        ordering = self._calls.options.write_ordering
-        self._calls.write(
-            doing,
-            lambda client: client.batch_update_points(
-                self._name, list(operations), wait=True, ordering=ordering
-            ),
-        )
-
-
-def _ordinals(document_id: str, first: int, end: int | None) -> Callable[[str, int], list[str]]:
-    """Ids of a version's chunks from ordinal `first` up to `end`, exclusive, as far as it has them."""
-
-    def chosen(version: str, chunks: int) -> list[str]:
-        wanted = range(max(first, 0), chunks if end is None else min(end, chunks))
-        return [chunk_id(document_id, version, one) for one in wanted]
-
-    return chosen

@@ -13,8 +13,6 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,6 +23,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
+from search.stores.server_options import ServerOptions
 from search.types import DiskFullError, SearchError, StoreError, StoreUnavailableError
 
 T = TypeVar("T")
@@ -44,50 +43,6 @@ _GRPC_WRONG = {
     grpc.StatusCode.UNIMPLEMENTED,
     grpc.StatusCode.ALREADY_EXISTS,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """How to reach a Qdrant server, and what its collections are made with.
-
-    Attributes:
-        url: `http://…` or `https://…`, with a port or Qdrant's own.
-        api_key: sent with every request; never in a text this makes.
-        grpc: talk gRPC where the client can.
-        certificate: file of the authority that signed the server's certificate; None: the system's.
-        timeout: seconds for one request.
-        retries: how often a request that failed is made again.
-        shards: of a collection; 0 leaves it to the server.
-        replicas: copies of each shard.
-        ordering: of writes: `weak`, `medium` or `strong`.
-        consistency: of reads: `all`, `majority`, `quorum` or a number of replicas that must agree.
-        prefix: every name on the server begins with it.
-    """
-
-    url: str
-    api_key: str = field(default="", repr=False)
-    grpc: bool = False
-    grpc_port: int = 6334
-    certificate: Path | None = None
-    timeout: int = 10
-    retries: int = 2
-    shards: int = 0
-    replicas: int = 1
-    ordering: str = "strong"
-    consistency: str = "majority"
-    prefix: str = "latewood"
-
-    @property
-    def write_ordering(self) -> models.WriteOrdering:
-        """As the client has it."""
-        return models.WriteOrdering(self.ordering)
-
-    @property
-    def read_consistency(self) -> models.ReadConsistency:
-        """As the client has it."""
-        if self.consistency.isdecimal():
-            return int(self.consistency)
-        return models.ReadConsistencyType(self.consistency)
 
 
 class NoSuchCollectionError(StoreUnavailableError):
@@ -132,6 +87,7 @@ class Calls:
 
     Attributes:
         process: an id that tells who writes here from who writes elsewhere.
+        ordering, consistency: of writes to replicas and of reads from them, as the client has them.
     """
 
     def __init__(
@@ -141,6 +97,12 @@ class Calls:
         self.options = options
         self.process = str(uuid.uuid4())
         self._pause = pause
+        self.ordering = models.WriteOrdering(options.ordering)
+        self.consistency: models.ReadConsistency = (
+            int(options.consistency)
+            if options.consistency.isdecimal()
+            else models.ReadConsistencyType(options.consistency)
+        )
         self._where = _place(options.url)
 
     def ask(self, doing: str, question: Callable[[QdrantClient], T]) -> T:

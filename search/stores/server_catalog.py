@@ -23,10 +23,9 @@ from search.stores.catalog import check_names
 from search.stores.server import ServerStore
 from search.stores.server_calls import Calls, PartialAnswerError
 from search.stores.server_sight import config_from, read_head
-from search.stores.succession import MIGRATE, OPTIMISE, ROLLBACK, Next
+from search.stores.succession import OPTIMISE, PURPOSES, ROLLBACK, Next
 from search.types import IndexConfig, QueryError, StoreUnavailableError
 
-_PURPOSES = frozenset({OPTIMISE, MIGRATE, ROLLBACK})
 _NONE = "none"
 _Change = models.CreateAliasOperation | models.DeleteAliasOperation
 
@@ -60,7 +59,6 @@ class ServerCatalog:
             raise QueryError(
                 f"collection {collection!r} of tenant {tenant!r} is there already; delete it first"
             )
-        home.tidy()
         name = home.make(config)
         change(self._calls, _create(home.alias, name))
 
@@ -77,6 +75,10 @@ class ServerCatalog:
         """See `Catalog.home`."""
         check_names(tenant, collection)
         return ServerHome(self._calls, f"{self._prefix}.{tenant}.{collection}")
+
+    def version(self) -> str:
+        """What version the server says it is."""
+        return str(self._calls.ask("asking for the version", lambda client: client.info()).version)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -112,7 +114,7 @@ class ServerHome:
     def _next(self, alias: str, name: str) -> Next | None:
         start = f"{self.alias}.next."
         purpose, _, replaces = alias.removeprefix(start).partition(".")
-        if not alias.startswith(start) or purpose not in _PURPOSES:
+        if not alias.startswith(start) or purpose not in PURPOSES:
             return None
         return Next(name, purpose, "" if replaces == _NONE else f"{self.alias}.{replaces}")
 
@@ -146,6 +148,9 @@ class ServerHome:
             raise StoreUnavailableError(
                 f"another process switched {self} meanwhile; what was built is given up, try again"
             )
+        store = self.open(to.generation)
+        store.open_up()  # it may have been replaced by another a moment ago
+        store.close()
         changes: list[_Change] = [_delete(alias) for alias in known if alias != self.alias]
         if to.replaces:
             changes.append(_delete(self.alias))
@@ -163,12 +168,8 @@ class ServerHome:
         self.tidy()
 
     def settle(self) -> None:
-        """See `Home.settle`: a switch has no second step here; what can no more be built is cleaned up."""
-        found = self.planned()
-        if found is not None and found.replaces != (self.current() or ""):
-            self.abandon()
-        else:
-            self.tidy()
+        """See `Home.settle`: a switch has no second step here; for who rebuilds, and keeps others out."""
+        self.tidy()
 
     @contextmanager
     def alone(self, patience: float) -> Iterator[None]:
@@ -179,7 +180,7 @@ class ServerHome:
             return
         store = self.open(now)
         try:
-            with store.alone(patience):
+            with store.alone(patience, keep=lambda: self.current() != now):
                 yield
         finally:
             store.close()
@@ -209,11 +210,11 @@ class ServerHome:
         found = self._calls.ask("listing collections", lambda client: client.get_collections())
         for one in found.collections:
             generation = one.name.removesuffix(".records")
-            own = generation.rpartition(".")[0] == self.alias
-            if own and generation not in needed:
-                self._calls.ask(
-                    f"removing {one.name}", lambda client, name=one.name: client.delete_collection(name)
-                )
+            if generation.rpartition(".")[0] == self.alias and generation not in needed:
+                self._remove(one.name)
+
+    def _remove(self, name: str) -> None:
+        self._calls.ask(f"removing {name}", lambda client: client.delete_collection(name))
 
 
 def aliases(calls: Calls) -> Mapping[str, str]:

@@ -31,7 +31,7 @@ from search.types import StoreError, StoreUnavailableError
 SECONDS = 120.0
 """How long a note is good for after it was last renewed."""
 
-IDLE = 10.0
+IDLE = 2.0
 """Seconds without a write after which a writer's note is taken away."""
 
 _WRITER, _ALONE = "writer", "alone"
@@ -113,12 +113,17 @@ class Lease:
         return {
             payload["by"]
             for payload in self._read(where)
-            if payload["until"] > now and payload["by"] != self._us
+            if payload["until"] > now and payload["by"] != self._us and not _is_dead(payload)
         }
 
     @contextmanager
-    def alone(self, patience: float) -> Iterator[None]:
+    def alone(self, patience: float, keep: Callable[[], bool] = lambda: False) -> Iterator[None]:
         """No other process writes until this is left.
+
+        Args:
+            patience: seconds to wait for others.
+            keep: asked at the end; True leaves the note, which ends by itself: for a collection that is
+                replaced by then, while others may not have seen that yet.
 
         Raises:
             BusyError: another rebuilds the collection, or writers did not end within `patience` seconds.
@@ -143,7 +148,15 @@ class Lease:
         finally:
             with self._lock:
                 self._alone = False
-            self._remove([_ALONE_ID], by=self._us)
+            try:
+                if not keep():
+                    self._remove([_ALONE_ID], by=self._us)
+            except StoreError as error:
+                _log.warning("the note of a rebuild stays for a while: %s", error)
+
+    def open_up(self) -> None:
+        """Take away the note of a rebuild that has ended, whoever's it is."""
+        self._remove([_ALONE_ID])
 
     def close(self) -> None:
         """Take the note away."""
@@ -177,9 +190,9 @@ class Lease:
                     _log.warning("the note of a writer was not renewed: %s", error)
 
     def _note(self, kind: str, identity: str, unless: models.Filter | None = None) -> None:
-        who = f"{socket.gethostname()} process {os.getpid()}"
         until = self._clocks.wall() + SECONDS
-        payload = {"type": kind, "by": self._us, "who": who, "until": until}
+        host, pid = socket.gethostname(), os.getpid()
+        payload = {"type": kind, "by": self._us, "host": host, "pid": pid, "until": until}
         point = models.PointStruct(id=identity, vector={}, payload=payload)
         self._calls.write(
             "noting who writes",
@@ -187,7 +200,7 @@ class Lease:
                 self._name,
                 [point],
                 wait=True,
-                ordering=self._calls.options.write_ordering,
+                ordering=self._calls.ordering,
                 update_filter=unless,
             ),
         )
@@ -201,8 +214,9 @@ class Lease:
     def _others_rebuild(self) -> str:
         """Which other process rebuilds the collection; empty when none does."""
         for payload in self._read(models.Filter(must=[keyword("type", _ALONE)])):
-            if payload["by"] != self._us and payload["until"] > self._clocks.wall():
-                return str(payload["who"])
+            others = payload["by"] != self._us and not _is_dead(payload)
+            if others and payload["until"] > self._clocks.wall():
+                return f"{payload['host']} process {payload['pid']}"
         return ""
 
     def _read(self, where: models.Filter) -> list[dict[str, Any]]:
@@ -212,7 +226,7 @@ class Lease:
                 scroll_filter=where,
                 limit=1000,
                 with_payload=True,
-                consistency=self._calls.options.read_consistency,
+                consistency=self._calls.consistency,
             )
             return [record.payload or {} for record in found]
 
@@ -225,7 +239,18 @@ class Lease:
         selector = models.FilterSelector(filter=models.Filter(must=which))
         self._calls.write(
             "noting who no longer writes",
-            lambda client: client.delete(
-                self._name, selector, wait=True, ordering=self._calls.options.write_ordering
-            ),
+            lambda client: client.delete(self._name, selector, wait=True, ordering=self._calls.ordering),
         )
+
+
+def _is_dead(note: dict[str, Any]) -> bool:
+    """Whether who wrote a note is known to be gone: a process of this machine that no longer is."""
+    if note["host"] != socket.gethostname():
+        return False
+    try:
+        os.kill(note["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it is, and belongs to somebody else
+        return False
+    return False

@@ -93,7 +93,7 @@ class ServerManifests:
         self._calls.write(
             "writing manifests",
             lambda client: client.batch_update_points(
-                self._name, operations, wait=True, ordering=self._calls.options.write_ordering
+                self._name, operations, wait=True, ordering=self._calls.ordering
             ),
         )
         after = self._plans(list(plans))
@@ -178,7 +178,7 @@ class ServerManifests:
                     part,
                     with_payload=fields,
                     with_vectors=False,
-                    consistency=self._calls.options.read_consistency,
+                    consistency=self._calls.consistency,
                 )
 
             found += self._calls.ask("reading points", ask)
@@ -197,7 +197,7 @@ class ServerManifests:
                 offset=after,
                 with_payload=fields,
                 with_vectors=False,
-                consistency=self._calls.options.read_consistency,
+                consistency=self._calls.consistency,
             )
             return page
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from qdrant_client import models
@@ -12,7 +12,7 @@ from embedder.types import Vectors
 from search.stores.dense import prefix, vector_name
 from search.stores.payload import Payload, chunk_payload
 from search.stores.plans import SPARSE
-from search.types import IndexConfig, Passage
+from search.types import IndexConfig, Passage, chunk_id
 
 _GREATEST = 2**63 - 1
 
@@ -36,6 +36,16 @@ def chunk_points(
         payload = wire(chunk_payload(passage))
         points.append(models.PointStruct(id=passage.chunk.id, vector=named, payload=payload))
     return points
+
+
+def ordinals(document_id: str, first: int, end: int | None) -> Callable[[str, int], list[str]]:
+    """Ids of a version's chunks from ordinal `first` up to `end`, exclusive, as far as it has them."""
+
+    def chosen(version: str, chunks: int) -> list[str]:
+        wanted = range(max(first, 0), chunks if end is None else min(end, chunks))
+        return [chunk_id(document_id, version, one) for one in wanted]
+
+    return chosen
 
 
 def wire(payload: Payload) -> Payload:

@@ -121,7 +121,7 @@ class ServerReads:
     def _batch(self, requests: Sequence[models.QueryRequest]) -> list[list[Any]]:
         def ask(client: QdrantClient) -> list[list[Any]]:
             answers = client.query_batch_points(
-                self._name, list(requests), consistency=self._calls.options.read_consistency
+                self._name, list(requests), consistency=self._calls.consistency
             )
             return [one.points for one in whole(answers, len(requests), "ranked lists")]
 
@@ -168,7 +168,7 @@ class ServerReads:
                     part,
                     with_payload=True,
                     with_vectors=[name, SPARSE],
-                    consistency=self._calls.options.read_consistency,
+                    consistency=self._calls.consistency,
                 )
 
             found |= {str(one.id): one for one in self._calls.ask("reading vectors", ask)}

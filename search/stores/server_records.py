@@ -35,7 +35,7 @@ class ServerRecords:
 
             def upsert(client: QdrantClient, part: list[Row] = part) -> models.UpdateResult:
                 points = [_point(row) for row in part]
-                ordering = self._calls.options.write_ordering
+                ordering = self._calls.ordering
                 return client.upsert(self._name, points, wait=True, ordering=ordering)
 
             self._calls.write("writing records", upsert)
@@ -77,9 +77,7 @@ class ServerRecords:
         where = models.FilterSelector(filter=models.Filter(must=[keyword("version", *versions)]))
         self._calls.write(
             "removing records",
-            lambda client: client.delete(
-                self._name, where, wait=True, ordering=self._calls.options.write_ordering
-            ),
+            lambda client: client.delete(self._name, where, wait=True, ordering=self._calls.ordering),
         )
 
     def _scroll(
@@ -101,7 +99,7 @@ class ServerRecords:
                     offset=offset,
                     with_payload=fields,
                     with_vectors=False,
-                    consistency=self._calls.options.read_consistency,
+                    consistency=self._calls.consistency,
                 )
 
             page, offset = self._calls.ask("reading records", ask)

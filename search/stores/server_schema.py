@@ -44,7 +44,7 @@ def make(calls: Calls, name: str, config: IndexConfig) -> None:
     _make(calls, records_name(name), {}, {}, [("keyword", field) for field in FIELDS])
     indexed = [(kind, field) for kind, fields in INDEXED.items() for field in fields]
     _make(calls, name, vectors, sparse, [*indexed, ("keyword", "revision"), ("integer", "ordinal")])
-    ordering = calls.options.write_ordering
+    ordering = calls.ordering
     head = head_point(config)
     calls.write(
         f"making {name}",
@@ -86,7 +86,7 @@ def index(calls: Calls, name: str, field: str, kind: str = "keyword") -> None:
     calls.write(
         f"indexing {field}",
         lambda client: client.create_payload_index(
-            name, field, _TYPES[kind], wait=True, ordering=calls.options.write_ordering
+            name, field, _TYPES[kind], wait=True, ordering=calls.ordering
         ),
     )
 

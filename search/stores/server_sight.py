@@ -81,7 +81,7 @@ def look(calls: Calls, name: str) -> Sight:
                 limit=_PAGE,
                 offset=offset,
                 with_payload=FIELDS,
-                consistency=calls.options.read_consistency,
+                consistency=calls.consistency,
             )
             points += page
             if offset is None:
@@ -106,7 +106,7 @@ def read_head(calls: Calls, name: str) -> dict[str, Any] | None:
     """The payload of a collection's head; None when it was not written: the collection is not whole."""
 
     def ask(client: QdrantClient) -> dict[str, Any] | None:
-        found = client.retrieve(name, [HEAD_ID], consistency=calls.options.read_consistency)
+        found = client.retrieve(name, [HEAD_ID], consistency=calls.consistency)
         return dict(found[0].payload or {}) if found else None
 
     return calls.ask(f"opening {name}", ask)

@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 _lock = threading.RLock()  # a folder that is being made is not to be taken for one that nothing names
 _in_use: set[Path] = set()
 
-OPTIMISE, MIGRATE, ROLLBACK = "optimise", "migrate", "rollback"
-_PURPOSES = frozenset({OPTIMISE, MIGRATE, ROLLBACK})
+OPTIMISE, MIGRATE, ROLLBACK, MOVE = "optimise", "migrate", "rollback", "move"
+PURPOSES = frozenset({OPTIMISE, MIGRATE, ROLLBACK, MOVE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,8 @@ class Next:
 
     Attributes:
         generation: its folder's name.
-        purpose: `optimise` (same points, indexed), `migrate` (another model) or `rollback` (the kept one).
+        purpose: `optimise` (same points, indexed), `migrate` (another model), `rollback` (the kept one) or
+            `move` (from another store).
         replaces: folder name of the generation that answers meanwhile; empty when there is none.
     """
 
@@ -70,7 +71,7 @@ def planned(home: Path) -> Next | None:
     except (ValueError, TypeError) as error:
         logger.warning("%s cannot be read and is left out: %s", home / "NEXT", error)
         return None
-    whole = found.purpose in _PURPOSES and (home / found.generation / "index.json").exists()
+    whole = found.purpose in PURPOSES and (home / found.generation / "index.json").exists()
     return found if whole else None
 
 

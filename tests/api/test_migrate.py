@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from api import rebuilding
+from api import rebuilding, stores
 from api.app import Admin, create_app
 from api.build import Service
 from api.cli import app
@@ -354,7 +354,7 @@ def test_closing_does_not_wait_for_an_optimise(service: Service, monkeypatch: py
         raise StoreUnavailableError("it was killed")
 
     monkeypatch.setattr(Kept, "optimise", forever)
-    monkeypatch.setattr(rebuilding, "_kill", lambda store: killed.set())
+    monkeypatch.setattr(stores, "kill", lambda store: killed.set())
     job = service.rebuilds.optimise("default", "default")
     assert begun.wait(60)
     service.close()
@@ -387,7 +387,8 @@ def test_the_commands_say_what_they_did(
 
 def test_a_command_that_asks_for_what_is_not_there_is_refused(tmp_path: Path) -> None:
     for words, code in (
-        (["--store", "http://localhost:6333"], 2),
+        (["--store", "http://localhost:6333", "--model", "words"], 2),
+        (["--store", "http://localhost:6333"], 3),
         ([], 2),
         (["--model", "words", "--rollback"], 2),
         (["--model", "words"], 3),

@@ -109,7 +109,7 @@ def test_an_unknown_name_is_refused_with_the_list(monkeypatch: pytest.MonkeyPatc
 def test_an_unknown_name_in_the_file_is_refused_with_the_list(write: Callable[[str], None]) -> None:
     write("prot = 1\n")
     with pytest.raises(
-        SettingsError, match=r"unknown setting prot in latewood\.toml; known: data, store, model"
+        SettingsError, match=r"unknown setting prot in latewood\.toml; known: data, store, store_api_key"
     ):
         load()
 
@@ -128,7 +128,11 @@ def test_an_unknown_name_in_the_file_is_refused_with_the_list(write: Callable[[s
         ("DIMENSIONS", "big", "valid integer"),
         ("DEVICE", "tpu", "must be auto, cpu or cuda"),
         ("DTYPE", "int8", "must be auto, float32 or bfloat16"),
-        ("STORE", "http://localhost:6333", "leave STORE out or set `embedded`"),
+        ("STORE", "qdrant", "must be `embedded` or the URL of a Qdrant server"),
+        ("STORE", "ftp://localhost", "such as http://localhost:6333"),
+        ("STORE", "http://me:secret@localhost", "the key goes to STORE_API_KEY"),
+        ("STORE_READ_CONSISTENCY", "0", "must be all, majority, quorum or a number"),
+        ("STORE_PREFIX", "a.b", "is not allowed"),
         ("JOBS", "postgres://x", "leave JOBS out or set `sqlite`"),
         ("LIMIT", "0", "greater than or equal to 1"),
         ("PARSE_SECONDS", "0", "greater than 0"),
@@ -143,6 +147,7 @@ def test_a_bad_value_is_named_with_what_is_allowed(
         load()
     assert name in str(error.value)
     assert words in str(error.value)
+    assert "secret" not in str(error.value)
 
 
 def test_every_bad_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,10 @@ class FaultyProxy:
     def _forward(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(self._upstream, timeout=60)
         try:
+            connection.connect()
+        except OSError:
+            return 502, b'{"status":{"error":"nobody is behind the proxy"}}'
+        try:
             headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
             connection.request(request.command, request.path, body, headers)
             response = connection.getresponse()

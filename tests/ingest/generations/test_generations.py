@@ -237,10 +237,10 @@ def test_a_begun_copy_that_is_damaged_is_made_anew(world):
         world.rebuild(stop=lambda: True)
     begun = succession.planned(world.home).generation
 
-    def open_store(folder, config, aside):
-        if folder.name == begun:
+    def open_store(generation, config, aside):
+        if generation == begun:
             raise StoreDamagedError("half of it is gone")
-        return world.open_store(folder, config, aside)
+        return world.open_store(generation, config, aside)
 
     before = world.content()
     world.rebuild(open_store=open_store)
@@ -260,8 +260,8 @@ def test_a_document_that_lacks_passages_stops_the_build_and_says_what_to_do(worl
 def test_a_copy_that_lost_something_does_not_take_over(world):
     old = catalog.current(world.home)
 
-    def open_store(folder, config, aside):
-        store = world.open_store(folder, config, aside)
+    def open_store(generation, config, aside):
+        store = world.open_store(generation, config, aside)
         if not aside:  # after optimising
             lost = store.list_chunks(limit=1)
             store.remove_chunks([one.id for one in lost])
