@@ -34,6 +34,7 @@ from search.types import (
 
 sys.path.append(str(Path(__file__).parents[2] / "qdrant_server"))  # helpers; no test package
 
+from qdrant_grpc import QdrantGRPC
 from qdrant_http import QdrantHTTP
 from qdrant_memory import LockedClient
 
@@ -236,7 +237,18 @@ def shared_http(kit, qdrant, connect_to) -> Iterator[ServerStore]:
     store.close()
 
 
-@pytest.fixture(params=["memory", "edge", "server", "http"])
+@pytest.fixture(scope="session")
+def shared_grpc(kit, connect_to) -> Iterator[ServerStore]:
+    server = QdrantGRPC().start()
+    calls = connect_to("http://127.0.0.1:1", grpc=True, grpc_port=server.port)
+    server_schema.make(calls, "over-grpc", kit.config)
+    store = ServerStore(calls, "over-grpc")
+    yield store
+    store.close()
+    server.close()
+
+
+@pytest.fixture(params=["memory", "edge", "server", "http", "grpc"])
 def store(request, kit) -> Store:
     """An empty store. All but the first were used and emptied before: nothing of that may show."""
     if request.param == "memory":
