@@ -1,5 +1,7 @@
 """Qdrant's gRPC services over the client's in-memory engine."""
 
+# ruff: noqa: N802 - methods are called as the protocol calls them
+
 from __future__ import annotations
 
 from collections.abc import Callable
