@@ -132,11 +132,9 @@ class Service:
         """
         opened = self._opened.get((tenant, collection))
         if opened is not None:
-            if self.watcher.due(tenant, collection):
-                self._refresh(tenant, collection)
-                opened = self._opened.get((tenant, collection))
-            if opened is not None:
+            if not self.watcher.due(tenant, collection):
                 return opened
+            self._refresh((tenant, collection))
         # Loading a model takes long, and whoever opens anything waits for the guard: so not under it.
         embedder = self.embedder(None) if create and not self.exists(tenant, collection) else None
         with self._guard:
@@ -146,20 +144,12 @@ class Service:
                 self._opened[tenant, collection] = opened
             return opened
 
-    def _refresh(self, tenant: str, collection: str) -> None:
+    def _refresh(self, key: tuple[str, str]) -> None:
         """Follow what another process did to a collection on the server: rebuilt it, or took it out."""
         with self._guard:
-            opened = self._opened.get((tenant, collection))
-            home = self.catalog.home(tenant, collection)
-            if opened is None or self.rebuilds.at_work:
-                return
-            now = home.current()
-            if now is None:
-                self._opened.pop((tenant, collection)).store.close()
-            elif now != stores.name_of(opened.store.held().store):
-                with opened.store.switching(stores.PATIENCE):
-                    store = self.open_generation(home, now, home.config_of(now))
-                    self.take_over(tenant, collection, store, None)
+            opened = None if self.rebuilds.at_work else self._opened.get(key)
+            if opened is not None and not stores.follow(self, key, opened.store):
+                self._opened.pop(key).store.close()
 
     @contextmanager
     def unchecked(self, tenant: str, collection: str) -> Iterator[Opened]:
@@ -244,9 +234,8 @@ class Service:
 
     def open_generation(self, home: Home, generation: str, config: IndexConfig) -> Store:
         """Open one of a collection's generations."""
-        if isinstance(home, FolderHome):
-            return self.open_store(home.folder(generation), config)
-        return stores.open_remote(home, generation)
+        folder = stores.folder(home, generation)
+        return stores.open_remote(home, generation) if folder is None else self.open_store(folder, config)
 
     def open_store(self, generation: Path, config: IndexConfig) -> Store:
         """Open a generation's folder."""

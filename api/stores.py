@@ -18,7 +18,9 @@ from search.stores.server_calls import Calls, connect
 from search.stores.server_catalog import ServerCatalog, ServerHome
 
 if TYPE_CHECKING:
+    from api.build import Service
     from search.stores.base import Store
+    from search.stores.switch import SwitchStore
 
 PATIENCE = 10.0
 """Seconds that a switch to what another process built waits for this one's writers."""
@@ -103,6 +105,17 @@ def be_nice(store: Store) -> None:
 def name_of(store: Store) -> str | None:
     """Of the generation that a store holds on a server."""
     return store.name if isinstance(store, ServerStore) else None
+
+
+def follow(service: Service, key: tuple[str, str], live: SwitchStore) -> bool:
+    """Let the generation answer that another process switched to; False when the collection is gone."""
+    home = service.catalog.home(*key)
+    now = home.current()
+    if now is not None and now != name_of(live.held().store):
+        with live.switching(PATIENCE):
+            store = service.open_generation(home, now, home.config_of(now))
+            service.take_over(*key, store, None)
+    return now is not None
 
 
 class Watcher:
