@@ -83,8 +83,8 @@ class Service:
     def served(self, tenant: str) -> Embedder:
         """The model that embeds for a tenant where no collection is named: its `default` collection's."""
         if self.settings.model == "auto" and self.exists(tenant, "default"):
-            config = catalog.read_config(catalog.path_of(self.data, tenant, "default"))
-            return self.embedder(self.model_of(config))
+            home = self.catalog.home(tenant, "default")
+            return self.embedder(self.model_of(home.config_of(stores.current(home))))
         return self.embedder(None)
 
     def model(self, name: str) -> Embedder:

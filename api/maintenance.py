@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from api import mending
+from api import mending, stores
 from api.build import Service
 from api.errors import ApiError
 from ingest import repair as repairing
@@ -59,6 +59,8 @@ def _index(service: Service, tenant: str, collection: str, *, repair: bool) -> I
     try:
         opened = service.open(tenant, collection)
     except StoreDamagedError as error:
+        if stores.is_remote(service.catalog):
+            raise
         logger.warning("verifying a damaged index: %s", error)
     else:
         yield opened.index, lambda well: None

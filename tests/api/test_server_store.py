@@ -237,7 +237,7 @@ def test_a_move_that_was_stopped_goes_on_where_it_was(start: Open, qdrant: Qdran
 
     proxy.plan = dying
     job = migrate(here, store=proxy.url)
-    assert (job.status, job.error and job.error["code"]) == ("failed", "store_unavailable")
+    assert (job.status, job.error and job.error[0]) == ("failed", "store_unavailable")
     home = catalog.home("default", "default")
     planned = home.planned()
     assert planned is not None
