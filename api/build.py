@@ -32,6 +32,7 @@ from search.fusion import Fusion
 from search.stores import catalog
 from search.stores.base import Store
 from search.stores.edge import EdgeStore
+from search.stores.gate import BusyError
 from search.stores.homes import FolderHome, Home
 from search.stores.memory import MemoryStore
 from search.stores.switch import Held, SwitchStore
@@ -224,7 +225,10 @@ class Service:
             recovered = commit.recover(store)
             if recovered:
                 logger.info("finished %d documents that a killed process left in flight", recovered)
-        except DiskFullError as full:  # nothing is needed to answer; the next write recovers first
+        except (
+            DiskFullError,
+            BusyError,
+        ) as full:  # nothing is needed to answer; the next write recovers first
             logger.warning("what is in flight in %s/%s is left so for now: %s", tenant, collection, full)
         except BaseException:
             store.close()  # left open, it would refuse every later opening

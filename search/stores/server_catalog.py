@@ -12,6 +12,8 @@ request in one step, so whatever is killed when, what answers is whole: the old 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from search.stores import server_schema
 from search.stores.catalog import check_names
 from search.stores.server import ServerStore
 from search.stores.server_calls import Calls, PartialAnswerError
+from search.stores.server_manifests import ServerManifests
 from search.stores.server_sight import config_from, read_head
 from search.stores.succession import OPTIMISE, PURPOSES, ROLLBACK, Next
 from search.types import IndexConfig, QueryError, StoreUnavailableError
@@ -53,14 +56,19 @@ class ServerCatalog:
         return self.home(tenant, collection).current() is not None
 
     def create(self, tenant: str, collection: str, config: IndexConfig) -> None:
-        """See `Catalog.create`; of two processes that make it at once, the later one finds it there."""
+        """See `Catalog.create`."""
         home = self.home(tenant, collection)
         if home.current() is not None:
             raise QueryError(
                 f"collection {collection!r} of tenant {tenant!r} is there already; delete it first"
             )
-        name = home.make(config)
-        change(self._calls, _create(home.alias, name))
+        # Of the same config the name is the same, so that two who make it at once make the same one.
+        name = home.name_of(config)
+        if home.is_left_over(name):
+            home.remove(name)
+        server_schema.make(self._calls, name, config)
+        if home.current() is None:
+            change(self._calls, _create(home.alias, name))
 
     def delete(self, tenant: str, collection: str) -> bool:
         """See `Catalog.delete`."""
@@ -188,6 +196,26 @@ class ServerHome:
     def free_bytes(self) -> int | None:
         """See `Home.free_bytes`: the server does not say."""
         return None
+
+    def name_of(self, config: IndexConfig) -> str:
+        """What the first generation of a collection made with this is called."""
+        told = json.dumps([config.dimensions, sorted(config.fingerprint.items())])
+        return f"{self.alias}.{hashlib.blake2b(told.encode(), digest_size=6).hexdigest()}"
+
+    def is_left_over(self, name: str) -> bool:
+        """Whether a generation is what a delete that was killed left: full, and nobody's.
+
+        Its maker names it before anything is written: so what holds documents and has no name has no maker.
+        """
+        if not self._calls.ask(f"opening {name}", lambda client: client.collection_exists(name)):
+            return False
+        full = ServerManifests(self._calls, name).page(None, None, 1)
+        return bool(full) and self.current() is None
+
+    def remove(self, name: str) -> None:
+        """Remove a generation."""
+        self._remove(name)
+        self._remove(server_schema.records_name(name))
 
     def make(self, config: IndexConfig) -> str:
         """Make an empty generation; nothing names it yet."""

@@ -79,8 +79,9 @@ class Lease:
         """To be called before anything is written.
 
         Raises:
-            StoreUnavailableError: another process rebuilds the collection; or this one was stopped for so
-                long that others may have swept what it had in flight.
+            BusyError: another process rebuilds the collection.
+            StoreUnavailableError: this one was stopped for so long that others may have swept what it had in
+                flight.
         """
         with self._lock:
             now = self._clocks.steady()
@@ -97,7 +98,7 @@ class Lease:
                 if other:
                     self._remove([self._own])
                     self._renewed = None
-                    raise StoreUnavailableError(
+                    raise BusyError(
                         f"{self._name} is being rebuilt by {other}, which keeps other processes' writes out; "
                         "searches go on; try again when it is done"
                     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from qdrant_client import models
 from qdrant_memory import LockedClient
 
 from search.stores.server_calls import Calls
@@ -116,3 +117,40 @@ def test_a_first_generation_is_built_aside_like_any_other(catalog, kit):
         home.switch(planned)
     home.settle()
     assert (home.current(), home.previous()) == (planned.generation, None)
+
+
+def test_two_that_make_a_collection_at_once_make_the_same_one(catalog, engine, kit, monkeypatch):
+    second = ServerCatalog(Calls(engine, ServerOptions("http://memory")))
+    home = type(catalog.home("t", "c"))
+    looked = []
+    real = home.current
+
+    def current(self):
+        found = real(self)
+        if not looked:  # the other one makes it, and writes, just after this one found nothing
+            looked.append(found)
+            second.create("t", "c", kit.config)
+            store = self.open(real(self))
+            kit.commit(store, "a", ["oak leaf"])
+            store.close()
+        return found
+
+    monkeypatch.setattr(home, "current", current)
+    catalog.create("t", "c", kit.config)
+    store = catalog.home("t", "c").open(catalog.home("t", "c").current())
+    assert store.count() == 1
+    store.close()
+    assert len(collections(engine)) == 2
+
+
+def test_what_a_killed_delete_left_does_not_come_back(catalog, engine, kit):
+    catalog.create("t", "c", kit.config)
+    store = catalog.home("t", "c").open(catalog.home("t", "c").current())
+    kit.commit(store, "a", ["oak leaf"])
+    store.close()
+    alias = models.DeleteAlias(alias_name="latewood.t.c")
+    engine.update_collection_aliases([models.DeleteAliasOperation(delete_alias=alias)])
+    catalog.create("t", "c", kit.config)
+    store = catalog.home("t", "c").open(catalog.home("t", "c").current())
+    assert (store.count(), store.list_manifests()) == (0, [])
+    store.close()
