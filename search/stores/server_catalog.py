@@ -13,10 +13,10 @@ request in one step, so whatever is killed when, what answers is whole: the old 
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from qdrant_client import QdrantClient, models
 
@@ -199,8 +199,8 @@ class ServerHome:
 
     def name_of(self, config: IndexConfig) -> str:
         """What the first generation of a collection made with this is called."""
-        told = json.dumps([config.dimensions, sorted(config.fingerprint.items())])
-        return f"{self.alias}.{hashlib.blake2b(told.encode(), digest_size=6).hexdigest()}"
+        told = replace(config, fingerprint=dict(sorted(config.fingerprint.items())))
+        return f"{self.alias}.{hashlib.blake2b(repr(told).encode(), digest_size=6).hexdigest()}"
 
     def is_left_over(self, name: str) -> bool:
         """Whether a generation is what a delete that was killed left: full, and nobody's.
