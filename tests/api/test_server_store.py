@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from api import stores
+from api import doctor, stores
 from api.app import Admin, create_app
 from api.build import Service
-from api.settings import Settings
+from api.settings import Settings, origins
 from embedder.types import Embedder, Floats, ModelDescription
 from ingest.jobs import FINAL, Job
 from search.stores.edge import EdgeStore
@@ -276,3 +277,49 @@ def test_what_can_be_no_store_is_refused(start: Open, qdrant: QdrantHTTP) -> Non
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     answer = client(service).post("/optimise", json={})
     assert answer.json()["error"]["code"] == "server_optimises"
+
+
+def test_two_processes_that_take_documents_at_once_lose_none_and_double_none(start: Open) -> None:
+    first, second = start(), start()
+    add(first, "first", "The first of all notes.")
+
+    def work(service: Service, name: str) -> None:
+        for number in range(4):
+            add(service, f"{name}{number}", f"Note {number} of {name} about the ferry.")
+            add(service, "both", f"What {name} says of the ferry, for the {number}th time.")
+
+    threads = [
+        threading.Thread(target=work, args=(service, name)) for service, name in ((first, "a"), (second, "b"))
+    ]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        titles = [one["title"] for one in ask(second, "ferry", mode="bm25", limit=50)]
+        assert len(titles) == len(set(titles))
+    for thread in threads:
+        thread.join()
+    wanted = {"first", "both", *(f"{name}{number}" for name in "ab" for number in range(4))}
+    for service in (first, second):
+        store = service.open("default", "default").store
+        manifests = store.list_manifests()
+        assert {one.document.title for one in manifests} == wanted
+        assert store.in_flight() == []
+        live = {one.live for one in manifests}
+        assert {one.version for one in store.list_chunks()} == live
+        assert store.stats().chunks == len(wanted)
+
+
+def test_doctor_says_what_it_finds_on_the_server_and_never_the_key(start: Open, qdrant: QdrantHTTP) -> None:
+    qdrant.api_key = "a secret"
+    right = Settings(store=qdrant.url, store_api_key="a secret", store_retries=0)
+    status, message = doctor._server(right)
+    assert (status, message) == ("ok", "Qdrant 1.20.0 answers; it holds 0 collection(s) of 'latewood'")
+    wrong = right.model_copy(update={"store_api_key": SecretStr("another secret")})
+    assert doctor._server(wrong)[0] == "error"
+    assert "set STORE_API_KEY" in doctor._server(wrong)[1]
+    told = {one.name: one.value for one in origins(right)}
+    assert told["STORE_API_KEY"] == "**********"
+    assert "secret" not in f"{right!r} {right} {told} {message} {doctor._server(wrong)}"
+    qdrant.close()
+    status, message = doctor._server(right)
+    assert (status, "cannot be reached" in message) == ("error", True)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import docker
 import numpy as np
 import pytest
+from testcontainers.core.container import DockerContainer
 
 from embedder.types import Vectors
 from search.analyzer import Analyzer
@@ -38,9 +43,22 @@ from qdrant_grpc import QdrantGRPC
 from qdrant_http import QdrantHTTP
 from qdrant_memory import LockedClient
 
+IMAGE = "qdrant/qdrant:v1.20.0"
 DIMENSION = 16
 CONFIG = IndexConfig((DIMENSION, 8), {"model": "test"})
 ANALYZER = Analyzer(average_length=6.0)
+
+
+def docker_answers() -> bool:
+    """Whether a Docker engine runs here."""
+    if not Path("/var/run/docker.sock").exists() and "DOCKER_HOST" not in os.environ:
+        return False
+    try:
+        with closing(docker.from_env(timeout=5)) as engine:
+            engine.ping()
+    except docker.errors.DockerException:
+        return False
+    return True
 
 
 def document_id(name: str) -> str:
@@ -248,7 +266,28 @@ def shared_grpc(kit, connect_to) -> Iterator[ServerStore]:
     server.close()
 
 
-@pytest.fixture(params=["memory", "edge", "server", "http", "grpc"])
+@pytest.fixture(scope="session")
+def shared_container(kit, connect_to) -> Iterator[ServerStore]:
+    """A real server: only asked for where a Docker engine answers."""
+    with DockerContainer(IMAGE).with_exposed_ports(6333) as container:
+        url = f"http://{container.get_container_host_ip()}:{container.get_exposed_port(6333)}"
+        calls = connect_to(url, pause=time.sleep, retries=20)
+        server_schema.make(calls, "in-a-container", kit.config)
+        store = ServerStore(calls, "in-a-container")
+        yield store
+        store.close()
+
+
+PLACES = ["memory", "edge", "server", "http", "grpc", *(["container"] if docker_answers() else [])]
+
+
+@pytest.fixture(scope="session")
+def places() -> list[str]:
+    """The stores that run the contract here."""
+    return PLACES
+
+
+@pytest.fixture(params=PLACES)
 def store(request, kit) -> Store:
     """An empty store. All but the first were used and emptied before: nothing of that may show."""
     if request.param == "memory":
