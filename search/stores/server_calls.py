@@ -125,9 +125,10 @@ class Calls:
             self._raise_if_final(doing, failure)
             if attempt < attempts:
                 self._pause(_pause(attempt, failure))
+        often = f", {attempts} times in a row" if attempts > 1 else ""
         raise StoreUnavailableError(
-            f"the Qdrant server at {self._where} {_told(failure, self.options.timeout)}, {attempts} times "
-            f"in a row while {doing}; what was acknowledged is safe; see that it runs, then try again"
+            f"the Qdrant server at {self._where} {_told(failure, self.options.timeout)}{often} while {doing}; "
+            "what was acknowledged is safe; see that it runs, then try again"
         ) from failure
 
     def write(self, doing: str, question: Callable[[QdrantClient], Update | list[Update]]) -> None:
