@@ -127,8 +127,8 @@ class Calls:
                 self._pause(_pause(attempt, failure))
         often = f", {attempts} times in a row" if attempts > 1 else ""
         raise StoreUnavailableError(
-            f"the Qdrant server at {self._where} {_told(failure, self.options.timeout)}{often} while {doing}; "
-            "what was acknowledged is safe; see that it runs, then try again"
+            f"the Qdrant server at {self._where} {_told(failure, self.options.timeout)}{often} "
+            f"while {doing}; what was acknowledged is safe; see that it runs, then try again"
         ) from failure
 
     def write(self, doing: str, question: Callable[[QdrantClient], Update | list[Update]]) -> None:
