@@ -21,7 +21,7 @@ def answer(service: Service, tenant: str, body: SearchBody) -> SearchResult:
     """
     opened = service.open(tenant, body.collection)
     limits = limits_of(service.settings)
-    return opened.searcher.search(
+    found = opened.searcher.search(
         SearchRequest(
             query=body.query,
             limit=body.limit,
@@ -36,6 +36,8 @@ def answer(service: Service, tenant: str, body: SearchBody) -> SearchResult:
             highlight=body.highlight,
         )
     )
+    service.metrics.search(found.took_ms)
+    return found
 
 
 def fusion_of(service: Service, tenant: str, body: SearchBody) -> Fusion:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from api import mending, places, stores
 from api.errors import ApiError, job_error
+from api.metrics import Metrics
 from api.models import Models
 from api.opened import Opened, assemble
 from api.rebuilding import Rebuilds
@@ -62,6 +63,7 @@ class Service:
         self._embedders = self._models.loaded
         self.reranker = self._models.reranker()
         self.rebuilds = Rebuilds(self)
+        self.metrics = Metrics()
         self._opened: dict[tuple[str, str], Opened] = {}
         self._unchecked: set[tuple[str, str]] = set()
         self._pool = ParserPool(
@@ -95,6 +97,10 @@ class Service:
     def model_of(self, config: IndexConfig) -> str:
         """What to load for an index: the folder its model was given by, or its name."""
         return places.model_of(self.data, config.fingerprint)
+
+    def loaded(self) -> list[Embedder]:
+        """The models that are in memory."""
+        return list(self._embedders.values())
 
     @property
     def model_loaded(self) -> bool:
@@ -186,6 +192,10 @@ class Service:
     def opened(self, tenant: str, collection: str) -> Opened | None:
         """The index, if it is open."""
         return self._opened.get((tenant, collection))
+
+    def all_opened(self) -> dict[tuple[str, str], Opened]:
+        """Every open index, by tenant and collection."""
+        return dict(self._opened)
 
     def exists(self, tenant: str, collection: str) -> bool:
         """Whether a collection is there, without opening or creating anything."""
@@ -318,6 +328,10 @@ class Service:
             run,
             on_cancelled=lambda: self.spool.remove(spooled),
         )
+
+    def jobs_waiting(self) -> int:
+        """Jobs that wait or run."""
+        return self.jobs.unfinished()
 
     def _for_writing(self, tenant: str, collection: str) -> Index:
         """The index for the one job that runs: what a job before it left in flight is finished first."""

@@ -27,6 +27,7 @@ from api.commands import (
     json_option,
 )
 from api.evaluate_cli import evaluate
+from api.keys_cli import keys
 from api.migrate_cli import migrate, optimise
 from api.owner import with_owner
 from api.settings import load
@@ -209,12 +210,11 @@ def serve(
     """Serve the HTTP contract and the search page."""
 
     def run() -> int:
+        from api import logs
         from api.serve import serve_forever
 
-        logging.basicConfig(
-            stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-        )
         settings = load(data=data, host=host, port=port)
+        logs.configure(settings.log)
         catalog.check_names(tenant, collection)
         serve_forever(
             settings,
@@ -265,6 +265,7 @@ app.command()(optimise)
 app.command()(evaluate)
 app.command()(tune)
 app.command()(ablate)
+app.command()(keys)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import typer
 
 from api import output
+from api.keys import KeysError
 from api.owner import DataError, OwnerGoneError, with_owner
 from api.settings import EMBEDDED, Settings, SettingsError, load
 from ingest.report import CLOSING
@@ -48,6 +49,7 @@ class CommandError(Exception):
 KNOWN_ERRORS = (
     CommandError,
     DataError,
+    KeysError,
     LatewoodError,
     QueryError,
     SettingsError,

@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from api import places, stores
-from api.app import is_loopback
+from api.doors import keys_needed
+from api.keys import KeysError, KeyStore
 from api.owner import DataError, socket_path, try_lock
 from api.settings import EMBEDDED, Settings, origins
 from embedder.defaults import default_model
@@ -32,6 +33,7 @@ def examine(settings: Settings, given: Mapping[str, Any], tenant: str, collectio
         ("data", lambda: _data(settings)),
         ("disk", lambda: _disk(settings)),
         ("port", lambda: _port(settings)),
+        ("keys", lambda: _keys(settings)),
     )
     findings = []
     for name, check in checks:
@@ -158,9 +160,19 @@ def _disk(settings: Settings) -> Finding:
     return ("ok", text) if free >= LOW_DISK else ("warn", f"{text}; an ingest needs about 2 GiB to spare")
 
 
+def _keys(settings: Settings) -> Finding:
+    try:
+        keys = KeyStore(settings.data).all()
+    except KeysError as error:
+        return "error", str(error)
+    good = sum(not key.expired for key in keys)
+    told = f"{good} keys can be used, {len(keys) - good} are expired"
+    if keys_needed(settings) and not good:
+        return "error", "others can reach this service and there is no key; `latewood keys create` makes one"
+    return "ok", told if keys_needed(settings) else f"{told}; none is needed on {settings.host}"
+
+
 def _port(settings: Settings) -> Finding:
-    if not is_loopback(settings.host):
-        return "error", f"HOST {settings.host} is not a loopback address; `serve` will refuse to start"
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
         probe.settimeout(1)
         if settings.port and probe.connect_ex((settings.host, settings.port)) == 0:

@@ -91,6 +91,7 @@ def answer(
 ) -> JSONResponse:
     """An error answer to this request; it carries the id itself, for what no middleware sees any more."""
     request_id = getattr(request.state, "request_id", "")
+    request.state.error_code = code
     retry = {"Retry-After": "1"} if status == 503 else {}
     return JSONResponse(
         body(code, message, request_id),
@@ -115,13 +116,18 @@ def install(app: FastAPI) -> None:
     async def known(request: Request, error: Exception) -> JSONResponse:
         status, code, message = describe(error)
         if code == "internal":
-            logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+            logger.error("the request failed", exc_info=error, extra=_of(request))
         elif status >= 500:
-            logger.info("%s %s: %s", request.method, request.url.path, message)
+            logger.info("%s", message, extra=_of(request))
         return answer(request, status, code, message)
 
     for kind in (ApiError, SourceError, JobError, *(row[0] for row in _TABLE), OSError, Exception):
         app.add_exception_handler(kind, known)
+
+
+def _of(request: Request) -> dict[str, Any]:
+    """What a log record says of its request, where no middleware does any more."""
+    return {"fields": {"request_id": getattr(request.state, "request_id", "")}}
 
 
 def _explain(part: Any) -> str:

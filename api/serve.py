@@ -8,8 +8,9 @@ import socket
 import threading
 from collections.abc import Callable
 
-from api.app import LoopbackOnly, is_loopback
 from api.build import Service
+from api.doors import doors, keys_needed
+from api.keys import KeyStore
 from api.owner import DataError, SocketServer, socket_path, take_over, uvicorn_server
 from api.settings import Settings, SettingsError
 
@@ -18,13 +19,13 @@ def serve_forever(settings: Settings, ready: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `ready` gets the URL once connections are accepted.
 
     Raises:
-        SettingsError: the host is not a loopback address.
+        SettingsError: others can reach the service, and there is no key.
         DataError: the port is taken, or another service holds the data.
     """
-    if not is_loopback(settings.host):
+    if keys_needed(settings) and all(key.expired for key in KeyStore(settings.data).all()):
         raise SettingsError(
-            f"HOST = {settings.host!r} would open the service to others, and this version has no keys yet; "
-            "use 127.0.0.1 behind a proxy that authenticates"
+            f"HOST = {settings.host!r} with HOSTS = {', '.join(settings.hosts) or 'none'} opens the service "
+            "to others, and there is no key to ask them for; `latewood keys create` makes one"
         )
     listener = _listen(settings.host, settings.port)
     with contextlib.closing(listener):
@@ -44,7 +45,7 @@ def _run(service: Service, listener: socket.socket, ready: Callable[[str], None]
         threading.Thread(target=service.warm_up, name="warm-up", daemon=True).start()
         ready(service.serving)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn has drained and raises the signal again
-            uvicorn_server(LoopbackOnly(owner.app)).run([listener])
+            uvicorn_server(doors(owner.app, service.settings)).run([listener])
     finally:
         service.jobs.close()
         owner.close()

@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from api.described import DescribedModel, source_of
+from api.keys import RATE
 from embedder.sources import Source
 from ingest.paths import read_templates
 from search.languages import AUTO, check_language
@@ -109,6 +110,14 @@ class Settings(BaseSettings):
     )
     jobs: str = Field("sqlite", description="where jobs are kept; this version keeps them in the process")
     host: str = Field("127.0.0.1", description="address of `serve`; any other than loopback needs a key")
+    hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="names others reach the service by, as a proxy passes them on; keys are needed then",
+    )
+    origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="sites whose pages may call the service, as `https://app.example` (CORS)"
+    )
+    rate: str = Field("1200/minute", description="requests of a key that has no rate of its own; `none`")
     port: int = Field(8000, ge=0, le=65535, description="port of `serve`; 0 takes a free one")
     query_characters: int = Field(8192, ge=1, description="longest query")
     limit: int = Field(1000, ge=1, description="largest `offset + limit` of a search")
@@ -116,6 +125,8 @@ class Settings(BaseSettings):
     filter_conditions: int = Field(64, ge=1, description="most conditions in a filter")
     rerank_passages: int = Field(100, ge=1, description="most passages a search may have reranked")
     expand: int = Field(10, ge=0, description="most neighbouring passages on each side of a result")
+    log: str = Field("text", description="how `serve` logs: `text` or `json`, a line each")
+    concurrency: int = Field(64, ge=1, description="most requests that are answered at a time")
     batch: int = Field(256, ge=1, description="most texts in one request to embed or rerank")
     body_bytes: int = Field(10_000_000, ge=1, description="largest JSON body")
     upload_bytes: int = Field(200_000_000, ge=1, description="largest upload")
@@ -146,7 +157,7 @@ class Settings(BaseSettings):
         """Where models may come from beyond what is known and installed."""
         return source_of(self.models, fetch=self.fetch)
 
-    @field_validator("dimensions", "metadata_from_path", mode="before")
+    @field_validator("dimensions", "metadata_from_path", "hosts", "origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -157,6 +168,28 @@ class Settings(BaseSettings):
     @classmethod
     def _templates(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         read_templates(value)  # a template that cannot be read is refused here
+        return value
+
+    @field_validator("log")
+    @classmethod
+    def _log(cls, value: str) -> str:
+        if value not in {"text", "json"}:
+            raise ValueError("must be text or json")
+        return value
+
+    @field_validator("rate")
+    @classmethod
+    def _rate(cls, value: str) -> str:
+        if value and value != "none" and not RATE.fullmatch(value):
+            raise ValueError("must look like 1200/minute (second, minute, hour or day), or be none")
+        return "" if value == "none" else value
+
+    @field_validator("origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not re.fullmatch(r"https?://[^/*?#\s]+", origin):
+                raise ValueError(f"{origin!r} must be a scheme and a host, such as https://app.example")
         return value
 
     @field_validator("store")

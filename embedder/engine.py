@@ -19,7 +19,7 @@ from embedder.request import Request
 from embedder.rows import Frame
 from embedder.sources import LOCAL, Source
 from embedder.tokenizer import TextTokenizer, Tokens
-from embedder.types import LEAD, Floats, InputError, ModelDescription, Offsets, SpannedText, Task
+from embedder.types import LEAD, Floats, InputError, Load, ModelDescription, Offsets, SpannedText, Task
 from embedder.windows import token_spans
 
 # A lead takes one part in so many of a window's room, at most: what it tells must not crowd out the text.
@@ -127,6 +127,11 @@ class LocalEmbedder:
     def attention(self) -> str:
         """How it attends here, chosen when the model was loaded: see `embedder.attention` and `.varlen`."""
         return self._backbone.attention
+
+    @property
+    def load(self) -> Load:
+        """What the model has done since it was loaded, and what waits for it."""
+        return self._owner.load
 
     @property
     def dimension(self) -> int:

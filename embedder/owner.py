@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import threading
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
@@ -12,7 +13,7 @@ from types import TracebackType
 from embedder.memory import ran_out, release
 from embedder.packing import pack
 from embedder.rows import Row
-from embedder.types import EmbedderError, Floats, StoppedError, Task
+from embedder.types import BATCH_ROWS, EmbedderError, Floats, Load, StoppedError, Task
 
 # After so many turns for short requests in a row, a long one gets a batch, so that it never starves.
 PATIENCE = 8
@@ -111,6 +112,8 @@ class Owner:
         self._short: deque[Job] = deque()
         self._long: deque[Job] = deque()
         self._short_turns = 0
+        self._tokens = self._rows = 0
+        self._batches = [0] * (len(BATCH_ROWS) + 1)
         self._closed = False
         self._ending = False
         self._changed = threading.Condition()
@@ -133,6 +136,13 @@ class Owner:
                 raise EmbedderError("the embedder is closed: load it again to embed more")
             (self._short if job.short else self._long).append(job)
             self._changed.notify()
+
+    @property
+    def load(self) -> Load:
+        """What has run, and what waits."""
+        with self._changed:
+            waiting = sum(not job.abandoned for job in (*self._short, *self._long))
+        return Load(waiting, self._tokens, self._rows, tuple(self._batches))
 
     def close(self) -> None:
         """Finish every job that was accepted, refuse later ones, end the thread. Safe to call twice."""
@@ -221,6 +231,9 @@ class Owner:
                 ) from error
         else:
             self._budget = min(self._full_budget, self._budget + self._full_budget // RECOVERY)
+            self._tokens += sum(len(row.ids) for row in rows)
+            self._rows += len(rows)
+            self._batches[bisect_left(BATCH_ROWS, len(rows))] += 1
             return values
         # Behind the except clause: what the error held on to is free by now.
         release()

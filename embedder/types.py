@@ -217,6 +217,27 @@ class RerankerDescription:
             raise InputError(f"max_tokens {self.max_tokens} of {self.name} must be at least 1")
 
 
+BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Sizes that `Load.batches` tells apart, in rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a model has done since it was loaded, and what waits for it.
+
+    Attributes:
+        waiting: requests that wait.
+        tokens: that were read, prompts included.
+        rows: texts and windows that ran.
+        batches: how many ran, by their rows: at most each of `BATCH_ROWS`, and more.
+    """
+
+    waiting: int
+    tokens: int
+    rows: int
+    batches: tuple[int, ...]
+
+
 class Embedder(Protocol):
     """One loaded model. Safe to call from many threads; one owner thread runs the model."""
 

@@ -150,6 +150,11 @@ class Jobs:
                     return job
         return None
 
+    def unfinished(self) -> int:
+        """How many jobs wait or run."""
+        with self._news:
+            return sum(job.status not in FINAL for job in self._jobs.values())
+
     @property
     def closing(self) -> bool:
         """Whether new jobs are refused because this process lets go of the data."""

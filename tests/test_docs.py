@@ -175,7 +175,16 @@ def test_the_table_of_settings_is_the_programs_own_with_its_defaults(
     assert list(told) == list(wanted)
     by_model = {"None": "by model", "()": "by model", "False": "false"}
     empty = dict.fromkeys(
-        ["MODELS", "RERANKER", "METADATA_FROM_PATH", "STORE_API_KEY", "STORE_CERTIFICATE"], "none"
+        [
+            "MODELS",
+            "RERANKER",
+            "METADATA_FROM_PATH",
+            "STORE_API_KEY",
+            "STORE_CERTIFICATE",
+            "HOSTS",
+            "ORIGINS",
+        ],
+        "none",
     )
     defaults = {name: by_model.get(value, value.removesuffix(".0")) for name, value in wanted.items()}
     assert told == defaults | empty

@@ -8,8 +8,10 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from api.auth import ServiceOf, TenantOf, admin_only
+from api.build import Service
 from api.errors import ApiError, body
 from api.schemas import ErrorOut
+from search.types import SearchError
 
 router = APIRouter(tags=["service"], responses={"4XX": {"model": ErrorOut}})
 
@@ -22,17 +24,34 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz")
 def readyz(request: Request, service: ServiceOf) -> JSONResponse:
-    """Whether a search would be answered now: the model is loaded and the default index, if any, is open."""
-    if service.model_loaded and not service.warm_up_error:
-        return JSONResponse({"ready": True, "model": "loaded", "store": "open"})
-    failed = service.warm_up_error
-    message = failed or "the model is loading; ask again in a moment"
-    state = {"ready": False, "model": "failed" if failed else "loading", "store": "open"}
+    """Whether a search would be answered now: the model is loaded and the default index, if any, answers.
+
+    `store` is `empty` while there is no index of that name.
+    """
+    store, failed = _store(service)
+    model = "failed" if service.warm_up_error else "loaded" if service.model_loaded else "loading"
+    failed = failed or service.warm_up_error
+    if model == "loaded" and not failed and store != "opening":
+        return JSONResponse({"ready": True, "model": model, "store": store})
+    message = failed or f"model {model}, store {store}; ask again in a moment"
+    state = {"ready": False, "model": model, "store": store}
     return JSONResponse(
         {**state, **body("not_ready", message, request.state.request_id)},
         status_code=503,
         headers={"Retry-After": "1"},
     )
+
+
+def _store(service: Service) -> tuple[str, str]:
+    """How the default index is, by asking it, and what is wrong with it."""
+    opened = service.opened("default", "default")
+    if opened is None:
+        return ("opening" if service.exists("default", "default") else "empty"), ""
+    try:
+        opened.store.stats()
+    except SearchError as error:
+        return "failed", str(error)
+    return "open", ""
 
 
 @router.get("/status")

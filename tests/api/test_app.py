@@ -143,7 +143,7 @@ def test_readyz_says_whether_a_search_would_be_answered(service: Service, http: 
     assert loading.json()["error"]["request_id"] == loading.headers["X-Request-ID"]
     service.warm_up()
     ready = http.get("/readyz")
-    assert (ready.status_code, ready.json()) == (200, {"ready": True, "model": "loaded", "store": "open"})
+    assert (ready.status_code, ready.json()) == (200, {"ready": True, "model": "loaded", "store": "empty"})
     service.warm_up_error = "the index was made with another model"
     failed = http.get("/readyz")
     assert (failed.status_code, failed.json()["model"]) == (503, "failed")
@@ -182,6 +182,7 @@ CONTRACT = {
     ("post", "/v1/vector_stores/{collection}/search"),
     ("get", "/healthz"),
     ("get", "/readyz"),
+    ("get", "/metrics"),
     ("get", "/status"),
 }
 
