@@ -12,6 +12,7 @@ from api.doors import LoopbackOnly, keys_needed
 from api.gate import OPEN, Gate
 from api.keys import KeyStore
 from api.logs import Observer
+from api.mcp import McpRoute
 from api.middleware import Admin, BodyLimit, Busy, RequestId
 from api.routes import (
     amend,
@@ -61,6 +62,7 @@ def create_app(service: Service) -> FastAPI:
     for module in ROUTES:
         app.include_router(module.router, dependencies=[Depends(scope_needed), Depends(known_parameters)])
     app.include_router(web.router)
+    app.router.routes.append(McpRoute(service))
     errors.install(app)
     app.add_middleware(
         BodyLimit, json_bytes=service.settings.body_bytes, upload_bytes=service.settings.upload_bytes

@@ -28,6 +28,7 @@ from api.commands import (
 )
 from api.evaluate_cli import evaluate
 from api.keys_cli import keys
+from api.mcp_cli import mcp
 from api.migrate_cli import migrate, optimise
 from api.owner import with_owner
 from api.settings import load
@@ -266,6 +267,7 @@ app.command()(evaluate)
 app.command()(tune)
 app.command()(ablate)
 app.command()(keys)
+app.command()(mcp)
 
 
 def main() -> None:
