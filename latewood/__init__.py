@@ -1,5 +1,7 @@
-"""What others import: a typed client of the HTTP service."""
+"""What others import: typed clients of the HTTP service, and adapters for frameworks over them."""
 
-from latewood.client import Client, LatewoodError, UnreachableError
+from latewood.asynchronous import AsyncClient
+from latewood.client import Client
+from latewood.types import LatewoodError, UnreachableError
 
-__all__ = ["Client", "LatewoodError", "UnreachableError"]
+__all__ = ["AsyncClient", "Client", "LatewoodError", "UnreachableError"]

@@ -1,0 +1,80 @@
+"""A LangChain retriever over the HTTP service. Needs `langchain-core`, as the extra `langchain` brings it.
+
+retriever = LatewoodRetriever(client=Client("http://127.0.0.1:8000"), limit=5)
+documents = retriever.invoke("How long is the warranty?")
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from pydantic import ConfigDict, Field, model_validator
+
+from latewood.asynchronous import AsyncClient
+from latewood.client import Client
+from latewood.types import SearchResponse
+
+
+class LatewoodRetriever(BaseRetriever):
+    """The passages that answer, as LangChain's documents.
+
+    A document's metadata are those of its file and, over them, what a citation needs: `document_id`, `uri`,
+    `title`, `headings`, `start`, `end`, `page_start`, `page_end`, `score`; its id is the passage's.
+
+    Attributes:
+        client: answers `invoke`; without an `async_client` also `ainvoke`, in a thread.
+        async_client: answers `ainvoke`.
+        collection, limit: of each search.
+        options: other fields of `POST /search`, such as `{"mode": "bm25", "filters": {…}}`.
+
+    Raises:
+        LatewoodError, UnreachableError: as the clients do.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    client: Client | None = None
+    async_client: AsyncClient | None = None
+    collection: str = "default"
+    limit: int = 10
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _reachable(self) -> LatewoodRetriever:
+        if self.client is None and self.async_client is None:
+            raise ValueError("give a client, an async_client or both")
+        return self
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun
+    ) -> list[Document]:
+        if self.client is None:
+            raise TypeError("this retriever has an async_client only; use ainvoke, or give it a client too")
+        return documents_in(self.client.search(query, **self._fields))
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
+    ) -> list[Document]:
+        if self.async_client is None:
+            return await super()._aget_relevant_documents(query, run_manager=run_manager)
+        return documents_in(await self.async_client.search(query, **self._fields))
+
+    @property
+    def _fields(self) -> dict[str, Any]:
+        return {"collection": self.collection, "limit": self.limit, **self.options}
+
+
+def documents_in(answer: SearchResponse) -> list[Document]:
+    """The passages of an answer, best first."""
+    cited = ("document_id", "uri", "title", "headings", "start", "end", "page_start", "page_end", "score")
+    return [
+        Document(
+            id=result["id"],
+            page_content=result["text"],
+            metadata={**result["metadata"], **{name: result[name] for name in cited}},  # type: ignore[literal-required]
+        )
+        for result in answer["results"]
+    ]

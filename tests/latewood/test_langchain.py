@@ -1,0 +1,66 @@
+"""The retriever in a real chain of LangChain's, over the real service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.runnables import RunnableLambda
+
+from latewood import AsyncClient, Client, LatewoodError
+from latewood.langchain import LatewoodRetriever
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[Client]:
+    with Client(url) as made:
+        for name, year in (("ferry", 2024), ("kiosk", 2025)):
+            fields = {"uri": f"upload:{name}", "title": name.title(), "metadata": {"year": year}}
+            job = made.add_text(f"All about the {name}.", collection="chain", **fields)
+            assert list(made.follow(job))[-1]["status"] == "completed"
+        yield made
+
+
+def test_passages_come_as_documents_with_what_a_citation_needs(client: Client) -> None:
+    retriever = LatewoodRetriever(client=client, collection="chain", limit=2)
+    found = retriever.invoke("about the ferry")
+    wanted = client.search("about the ferry", collection="chain", limit=2)["results"]
+    assert all(isinstance(one, Document) for one in found)
+    assert [one.id for one in found] == [one["id"] for one in wanted]
+    assert [one.page_content for one in found] == [one["text"] for one in wanted]
+    first, told = found[0].metadata, wanted[0]
+    assert first["year"] in {2024, 2025}
+    for name in ("document_id", "uri", "title", "start", "end", "page_start", "score"):
+        assert first[name] == told[name]
+
+
+def test_it_is_a_link_of_a_chain(client: Client) -> None:
+    retriever = LatewoodRetriever(
+        client=client,
+        collection="chain",
+        options={"mode": "bm25", "filters": {"type": "eq", "key": "year", "value": 2025}},
+    )
+    chain = retriever | RunnableLambda(lambda documents: [one.metadata["uri"] for one in documents])
+    assert chain.invoke("about the kiosk") == ["upload:kiosk"]
+    assert chain.batch(["kiosk", "zeppelin"]) == [["upload:kiosk"], []]
+
+
+def test_it_waits_with_either_client(client: Client, url: str) -> None:
+    async def ask(own: bool) -> Any:
+        async with AsyncClient(url) as waiting:
+            given = {"async_client": waiting} if own else {"client": client}
+            return await LatewoodRetriever(collection="chain", **given).ainvoke("about the ferry")
+
+    assert asyncio.run(ask(own=True)) == asyncio.run(ask(own=False))
+
+
+def test_it_needs_a_client_and_passes_on_what_is_refused(client: Client) -> None:
+    with pytest.raises(ValueError, match="give a client"):
+        LatewoodRetriever()
+    with pytest.raises(LatewoodError, match="nothing"):
+        LatewoodRetriever(client=client, collection="nothing").invoke("x")
+    with pytest.raises(TypeError, match="ainvoke"):
+        LatewoodRetriever(async_client=AsyncClient()).invoke("x")
