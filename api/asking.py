@@ -24,7 +24,7 @@ def answer(service: Service, tenant: str, body: SearchBody) -> SearchResult:
     found = opened.searcher.search(
         SearchRequest(
             query=body.query,
-            limit=body.limit,
+            limit=body.limit if "limit" in body.model_fields_set else min(body.limit, limits.limit),
             offset=body.offset,
             mode=body.mode,
             where=parse_filter(body.filters, limits) if body.filters is not None else None,
