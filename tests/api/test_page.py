@@ -29,6 +29,9 @@ from api.schemas import (
 from api.schemas_search import (
     ExpandBody,
     ExplainOut,
+    FacetOut,
+    FacetsOut,
+    FusionBody,
     LegOut,
     ResultOut,
     SearchBody,
@@ -37,6 +40,7 @@ from api.schemas_search import (
 )
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested through playwright")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -97,6 +101,12 @@ class Fake:
     uploads: list[tuple[str, list[str]]] = field(default_factory=list)
     removed: list[tuple[str, str]] = field(default_factory=list)
     held: dict[str, threading.Event] = field(default_factory=dict)
+    facets: dict[str, dict[Any, int]] = field(default_factory=dict)
+    narrowed: list[dict[str, Any]] = field(default_factory=list)
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    second: list[ResultOut] | None = None
+    key: str = ""
 
 
 def fake_of(request: Request) -> Fake:
@@ -115,6 +125,9 @@ def refusal(status: int, code: str, message: str) -> JSONResponse:
 
 async def refuse(request: Request, go_on: Any) -> Response:
     status, code, message = fake_of(request).refusals.get(f"{request.method} {request.url.path}", (0, "", ""))
+    key = fake_of(request).key
+    if key and request.url.path != "/" and request.headers.get("Authorization") != f"Bearer {key}":
+        return refusal(401, "unauthorized", "this service needs a key")
     if code == "not_json":
         return Response(message, status)
     if status:
@@ -128,6 +141,8 @@ def search(body: SearchBody, fake: FakeOf) -> SearchOut:
     fake.searches.append(body)
     if (gate := fake.held.get(body.query)) is not None:
         gate.wait(TIMEOUT_MS / 1000)
+    if fake.second is not None and body.mode == "bm25":
+        return SearchOut(results=fake.second, mode=body.mode, took_ms={"total": 1.0}, request_id="r")
     took = {"embed": 4.1, "search": 1.9, "total": 6.4}
     return SearchOut(results=fake.results[: body.limit], mode=body.mode, took_ms=took, request_id="r")
 
@@ -156,6 +171,26 @@ async def upload(request: Request, fake: FakeOf, collection: str) -> Accepted:
     fake.documents.setdefault(collection, []).extend(document(name) for name in names)
     ids = [f"job-{number}" for number, _ in enumerate(names)]
     return Accepted(job_id=ids[0], job_ids=ids, uris=[f"upload:{name}" for name in names])
+
+
+@router.get("/facets")
+def facets(request: Request, fake: FakeOf) -> FacetsOut:
+    fake.narrowed.append(dict(request.query_params))
+    key = request.query_params["key"]
+    values = [FacetOut(value=value, documents=count) for value, count in fake.facets.get(key, {}).items()]
+    return FacetsOut(key=key, documents=9, values=values, distinct=len(values))
+
+
+@router.get("/jobs")
+def list_jobs(fake: FakeOf) -> dict[str, Any]:
+    return {"jobs": fake.jobs}
+
+
+@router.post("/jobs/{job_id}/cancel", status_code=202)
+def cancel(job_id: str, fake: FakeOf) -> dict[str, Any]:
+    fake.cancelled.append(job_id)
+    fake.jobs = [one | {"status": "cancelled"} if one["id"] == job_id else one for one in fake.jobs]
+    return {"id": job_id}
 
 
 @router.get("/jobs/{job_id}")
@@ -219,6 +254,7 @@ def page(browser: Any, served: tuple[FastAPI, str], fake: Fake, viewport: dict[s
     base = served[1]
     problems: list[str] = []
     tab = browser.new_page()
+    tab.add_init_script("sessionStorage.started || localStorage.clear(); sessionStorage.started = 1")
     tab.set_viewport_size(viewport)
     tab.set_default_timeout(TIMEOUT_MS)
     tab.on("pageerror", lambda error: problems.append(f"script: {error}"))
@@ -332,7 +368,7 @@ def test_mode_limit_and_collection_reach_the_service(page: Any, fake: Fake) -> N
     fake.documents["handbook"] = [document("b.md")]
     page.goto("/")
     page.get_by_label("Collection", exact=True).select_option("handbook")
-    page.get_by_label("Mode").select_option("bm25")
+    page.get_by_label("Mode", exact=True).select_option("bm25")
     page.get_by_label("Results").fill("1")
     page.locator("#query").fill("E-4071")
     page.keyboard.press("Enter")
@@ -348,7 +384,7 @@ def test_another_mode_asks_the_same_question_again(page: Any, fake: Fake) -> Non
     expect(results).to_have_count(2)
     only_dense = ExplainOut(legs={"dense": LegOut(rank=1, score=0.7, contribution=0.7)}, fused=0.7)
     fake.results = [hit(1, explain=only_dense)]
-    page.get_by_label("Mode").select_option("dense")
+    page.get_by_label("Mode", exact=True).select_option("dense")
 
     expect(results).to_have_count(1)
     expect(results).not_to_contain_text("BM25")  # it was not asked, so it did not miss anything
@@ -607,7 +643,10 @@ def test_a_phone_never_scrolls_sideways(page: Any, fake: Fake) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     expect(page.locator("#query")).to_be_in_viewport(ratio=1)
     expect(page.get_by_role("button", name="Remove")).to_be_visible()
-    small = "[...document.querySelectorAll('input, select')].filter(x => x.offsetHeight < 44).map(x => x.id)"
+    page.locator("#more summary").click()
+    page.get_by_label("Compare with a second setting").check()
+    shown = "[...document.querySelectorAll('input, select')].filter(x => x.offsetParent)"
+    small = f"{shown}.filter(x => x.offsetHeight < 44).map(x => x.id)"
     assert page.evaluate(small) == []
 
 
@@ -661,6 +700,7 @@ def test_every_field_has_a_label_and_every_button_a_name(page: Any) -> None:
         ("H3", "1. Timetable 1"),
         ("H3", "2. Timetable 2"),
         ("H2", "Documents"),
+        ("H2", "Jobs"),
     ]
 
 
@@ -673,3 +713,219 @@ def test_the_page_may_talk_to_nobody_else(browser: Any, fake: Fake) -> None:
     })"""
     assert tab.evaluate(blocked) == "connect-src"
     tab.close()
+
+
+# --- history ------------------------------------------------------------------------------------------------
+
+
+def ask_again(page: Any, question: str) -> None:
+    page.locator("#query").fill(question)
+    page.keyboard.press("Enter")
+    expect(page.locator("#results > li")).to_have_count(2)
+    page.wait_for_url(re.compile("#q=" + question.replace(" ", r"\+")))
+
+
+def test_what_was_asked_is_offered_again_and_the_way_back_leads_to_it(page: Any, fake: Fake) -> None:
+    page.goto("/")
+    for question in ("last ferry", "first bus"):
+        ask_again(page, question)
+    offered = page.locator("#asked-before option")
+    expect(offered).to_have_count(2)
+    assert [one.get_attribute("value") for one in offered.all()] == ["first bus", "last ferry"]
+    page.go_back()
+    expect(page.locator("#query")).to_have_value("last ferry")
+    expect(page.locator("#results > li")).to_have_count(2)
+    assert [body.query for body in fake.searches] == ["last ferry", "first bus", "last ferry"]
+    page.reload()
+    expect(page.locator("#results > li")).to_have_count(2)
+    expect(page.locator("#query")).to_have_value("last ferry")
+    expect(offered).to_have_count(2)
+    page.locator("#more summary").click()
+    page.get_by_role("button", name="Forget what was asked").click()
+    expect(offered).to_have_count(0)
+    assert page.evaluate("localStorage.length") == 0
+
+
+# --- ranks, weights, two settings ---------------------------------------------------------------------------
+
+
+def test_a_result_says_its_rank_before_and_after_fusion(page: Any, fake: Fake) -> None:
+    legs = {"dense": LegOut(rank=7, score=0.5, contribution=0.01)}
+    fake.results = [hit(1), hit(2, explain=ExplainOut(legs=legs, fused=0.01), score=0.01)]
+    results = open_and_ask(page)
+    expect(results.nth(0).locator(".moved")).to_have_text("Rank: Dense 1, BM25 2 → 1")
+    expect(results.nth(1).locator(".moved")).to_have_text("Rank: Dense 7, BM25 – → 2")
+
+
+def test_weights_are_asked_for_as_the_controls_say(page: Any, fake: Fake) -> None:
+    expect(open_and_ask(page)).to_have_count(2)
+    page.locator("#more summary").click()
+    page.get_by_label("Fusion", exact=True).select_option("convex")
+    page.locator("#dense").fill("0.3")
+    expect(page.locator("#dense-told")).to_have_text("0.3")
+    expect(page.locator("#results")).not_to_have_attribute("aria-busy", "true")
+    assert [body.fusion for body in fake.searches] == [
+        None,
+        FusionBody(method="convex", weights={"dense": 1.0, "bm25": 1.0}),
+        FusionBody(method="convex", weights={"dense": 0.3, "bm25": 1.0}),
+    ]
+
+
+def test_two_settings_stand_side_by_side_and_say_what_moved(page: Any, fake: Fake) -> None:
+    fake.second = [hit(2), hit(1), hit(3)]
+    expect(open_and_ask(page)).to_have_count(2)
+    fake.searches.clear()
+    page.locator("#more summary").click()
+    page.get_by_label("Compare with a second setting").check()
+    second = page.locator("#results-b > li")
+    expect(second).to_have_count(3)
+    assert sorted((body.query, body.mode) for body in fake.searches) == [
+        ("last ferry", "bm25"),
+        ("last ferry", "hybrid"),
+    ]
+    expect(page.locator("#first-title")).to_have_text("hybrid")
+    expect(page.locator("#second-title")).to_have_text("bm25")
+    left, right = (page.locator(place).bounding_box() for place in ("#results", "#results-b"))
+    assert right["x"] > left["x"] + left["width"] - 1
+    expect(page.locator("#results > li").nth(0).locator(".moved")).to_contain_text("second: 2 ▲")
+    expect(second.nth(0).locator(".moved")).to_contain_text("first: 2 ▲")
+    expect(second.nth(2).locator(".moved")).to_contain_text("first: not among its first 2")
+    page.get_by_label("Compare with a second setting").uncheck()
+    expect(page.locator("#second-column")).to_be_hidden()
+
+
+# --- facets -------------------------------------------------------------------------------------------------
+
+
+def test_facets_narrow_the_search_and_widen_it_again(page: Any, fake: Fake) -> None:
+    fake.facets = {"kind": {"pdf": 4, "markdown": 2}, "team": {"deck": 3, "office": 1}, "language": {"en": 6}}
+    fake.results = [hit(1, metadata={"team": "deck"}), hit(2)]
+    expect(open_and_ask(page)).to_have_count(2)
+    assert fake.narrowed == []  # nobody looked yet
+    page.locator("#narrowed").click()
+    groups = page.locator("#facets > div")
+    expect(groups).to_have_count(2)  # one value alone narrows nothing
+    button = page.get_by_role("button", name="pdf (4)")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    expect(button).to_be_focused()
+    pdf = {"type": "in", "key": "kind", "value": ["pdf"]}
+    assert fake.searches[-1].filters == {"type": "and", "filters": [pdf]}
+    page.get_by_role("button", name="deck (3)").click()
+    expect(page.get_by_role("button", name="deck (3)")).to_have_attribute("aria-pressed", "true")
+    deck = {"type": "in", "key": "team", "value": ["deck"]}
+    assert fake.searches[-1].filters == {"type": "and", "filters": [pdf, deck]}
+    asked = [one for one in fake.narrowed if one["key"] == "kind"][-1]
+    assert '"team"' in asked["filters"]
+    assert '"kind"' not in asked["filters"]
+    expect(page.locator("#narrowed")).to_have_text("Narrowed to kind pdf, team deck")
+    for name in ("pdf (4)", "deck (3)"):
+        page.get_by_role("button", name=name).click()
+        expect(page.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "false")
+    assert fake.searches[-1].filters is None
+    expect(page.locator("#narrowed")).to_have_text("Narrow the search")
+
+
+# --- files and jobs -----------------------------------------------------------------------------------------
+
+DROP = """(names) => {
+  const transfer = new DataTransfer();
+  for (const name of names) transfer.items.add(new File(["words"], name, { type: "text/plain" }));
+  const drag = (type) => document.querySelector("#results-title").dispatchEvent(
+    new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: transfer }));
+  drag("dragover");
+  const over = document.querySelector("#library").classList.contains("over");
+  drag("drop");
+  return over;
+}"""
+
+
+def test_files_are_handed_in_by_dropping_them(page: Any, fake: Fake) -> None:
+    fake.job_states = [done(), done()]
+    page.goto("/")
+    expect(page.locator("#documents > li")).to_have_count(1)
+    assert page.evaluate(DROP, ["a.txt", "b.txt"])
+    expect(page.locator("#library-status")).to_have_text("2 files can be searched.")
+    expect(page.locator("#library")).not_to_have_class("over")
+    assert fake.uploads == [("default", ["a.txt", "b.txt"])]
+
+
+def test_what_is_sent_so_far_is_told(page: Any, fake: Fake) -> None:
+    fake.job_states = [done()]
+    page.goto("/")
+    page.evaluate(
+        """() => {
+          window.told = [];
+          new MutationObserver(() => told.push(document.querySelector("#library-status").textContent))
+            .observe(document.querySelector("#library-status"), { childList: true });
+        }"""
+    )
+    pick(page, "a.txt")
+    expect(page.locator("#library-status")).to_have_text("1 file can be searched.")
+    told = page.evaluate("told")
+    assert told[0] == "Sending 1 file…"
+    assert "Sending 1 file: 100 %" in told
+
+
+def test_jobs_are_shown_followed_and_cancelled(page: Any, fake: Fake) -> None:
+    shape = {"collection": "default", "created": "2026-01-01T00:00:00Z"}
+    running = job("in_progress") | {"counts": job("")["counts"] | {"total": 9, "finished": 4, "added": 4}}
+    failed = job("failed", error={"code": "disk_full", "message": "12 MB free, 512 needed"})
+    fake.jobs = [
+        running | shape | {"id": "j2", "source": "file:///srv/papers"},
+        failed | shape | {"id": "j1", "source": "upload:b.pdf"},
+    ]
+    page.goto("/")
+    items = page.locator("#jobs > li")
+    expect(items).to_have_count(2)
+    expect(items.nth(0)).to_contain_text("/srv/papers")
+    expect(items.nth(0)).to_contain_text("in progress · 4 added · 4 of 9 files · default")
+    expect(items.nth(1)).to_contain_text("failed · 12 MB free, 512 needed")
+    page.get_by_role("button", name="Cancel /srv/papers").click()
+    expect(items.nth(0)).to_contain_text("cancelled")
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    assert fake.cancelled == ["j2"]
+
+
+# --- keys ---------------------------------------------------------------------------------------------------
+
+
+def test_a_service_with_keys_is_asked_with_the_one_that_is_given(page: Any, fake: Fake) -> None:
+    fake.key = "lw_good"
+    page.goto("/")
+    form = page.get_by_role("form", name="Key", exact=True)
+    expect(form).to_be_visible()
+    page.get_by_label("This service needs a key.").fill("lw_good")
+    page.keyboard.press("Enter")
+    expect(form).to_be_hidden()
+    expect(page.locator("#documents > li")).to_have_count(1)
+    page.keyboard.type("last ferry")
+    page.keyboard.press("Enter")
+    expect(page.locator("#results > li")).to_have_count(2)
+    assert (
+        page.evaluate("Object.keys(localStorage).some((name) => localStorage[name].includes('lw_good'))")
+        is False
+    )
+
+
+# --- axe ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_axe_finds_nothing_serious(page: Any, fake: Fake, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    fake.facets = {"kind": {"pdf": 4, "markdown": 2}}
+    fake.second = [hit(2), hit(1, before="b", after="a")]
+    fake.jobs = [done() | {"id": "j", "source": "upload:a", "collection": "default"}]
+    fake.results = [hit(1, before="It was late.", after=""), hit(2)]
+    expect(open_and_ask(page)).to_have_count(2)
+    page.locator("#more summary").click()
+    page.get_by_label("Compare with a second setting").check()
+    expect(page.locator("#results-b > li")).to_have_count(2)
+    page.locator("#narrowed").click()
+    expect(page.locator("#facets button")).to_have_count(2)
+    page.locator("#facets button").first.click()
+    expect(page.locator("#facets button").first).to_have_attribute("aria-pressed", "true")
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], one["impact"], [node["html"][:80] for node in one["nodes"]]) for one in found] == []
