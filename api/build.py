@@ -83,13 +83,6 @@ class Service:
             name = index_model or default_model()
         return self.model(name)
 
-    def served(self, tenant: str) -> Embedder:
-        """The model that embeds for a tenant where no collection is named: its `default` collection's."""
-        if self.settings.model == "auto" and self.exists(tenant, "default"):
-            home = self.catalog.home(tenant, "default")
-            return self.embedder(self.model_of(home.config_of(stores.current(home))))
-        return self.embedder(None)
-
     def model(self, name: str) -> Embedder:
         """The model of this name, loaded once."""
         return self._models.named(name)
@@ -98,14 +91,10 @@ class Service:
         """What to load for an index: the folder its model was given by, or its name."""
         return places.model_of(self.data, config.fingerprint)
 
+    @property
     def loaded(self) -> list[Embedder]:
         """The models that are in memory."""
         return list(self._embedders.values())
-
-    @property
-    def model_loaded(self) -> bool:
-        """Whether a model is in memory."""
-        return bool(self._embedders)
 
     def config(self, embedder: Embedder) -> IndexConfig:
         """What an index made now with this model is made with.
@@ -328,10 +317,6 @@ class Service:
             run,
             on_cancelled=lambda: self.spool.remove(spooled),
         )
-
-    def jobs_waiting(self) -> int:
-        """Jobs that wait or run."""
-        return self.jobs.unfinished()
 
     def _for_writing(self, tenant: str, collection: str) -> Index:
         """The index for the one job that runs: what a job before it left in flight is finished first."""

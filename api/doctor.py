@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from api import places, stores
-from api.doors import keys_needed
+from api.doors import is_loopback, keys_needed
 from api.keys import KeysError, KeyStore
 from api.owner import DataError, socket_path, try_lock
 from api.settings import EMBEDDED, Settings, origins

@@ -78,7 +78,7 @@ class _Now(Collector):
         """The model's work, the queue of jobs, the open indexes."""
         yield from self._models()
         yield GaugeMetricFamily(
-            "latewood_jobs_waiting", "Jobs that wait or run.", value=self._service.jobs_waiting()
+            "latewood_jobs_waiting", "Jobs that wait or run.", value=self._service.jobs.unfinished()
         )
         yield from self._indexes()
 
@@ -90,7 +90,7 @@ class _Now(Collector):
         rows = HistogramMetricFamily(
             "latewood_model_batch_rows", "Texts and windows that ran together.", labels=["model"]
         )
-        for embedder in self._service.loaded():
+        for embedder in self._service.loaded:
             load = getattr(embedder, "load", None)
             if isinstance(load, Load):
                 name = [embedder.description.name]

@@ -9,7 +9,9 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
+from api import stores
 from api.auth import ServiceOf, TenantOf
+from api.build import Service
 from api.errors import ApiError
 from api.models import shortened
 from api.routes.strict import WatchedRoute
@@ -28,7 +30,7 @@ def embeddings(body: EmbeddingsBody, service: ServiceOf, tenant: TenantOf) -> Re
     """A vector for each input; with `late_chunking` all are read as one document first."""
     texts = [body.input] if isinstance(body.input, str) else body.input
     check_batch("input", texts, service.settings.batch)
-    model = service.served(tenant)
+    model = _served(service, tenant)
     name = model.description.name
     check_model(body.model, name)
     vectors = _embed(model, body, texts)
@@ -44,6 +46,14 @@ def embeddings(body: EmbeddingsBody, service: ServiceOf, tenant: TenantOf) -> Re
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
     return Response(to_json(answer), media_type="application/json")
+
+
+def _served(service: Service, tenant: str) -> Embedder:
+    """The model that embeds where no collection is named: that of the tenant's `default` collection."""
+    if service.settings.model == "auto" and service.exists(tenant, "default"):
+        home = service.catalog.home(tenant, "default")
+        return service.embedder(service.model_of(home.config_of(stores.current(home))))
+    return service.embedder(None)
 
 
 def check_batch(field: str, texts: Sequence[object], most: int) -> None:

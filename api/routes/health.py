@@ -29,7 +29,7 @@ def readyz(request: Request, service: ServiceOf) -> JSONResponse:
     `store` is `empty` while there is no index of that name.
     """
     store, failed = _store(service)
-    model = "failed" if service.warm_up_error else "loaded" if service.model_loaded else "loading"
+    model = "failed" if service.warm_up_error else "loaded" if service.loaded else "loading"
     failed = failed or service.warm_up_error
     if model == "loaded" and not failed and store != "opening":
         return JSONResponse({"ready": True, "model": model, "store": store})
