@@ -149,6 +149,20 @@ def test_the_search_package_never_loads_the_model_library() -> None:
     assert loaded_by(ROOT, modules, ("torch", "transformers", "peft", "unstructured", "fastapi")) == []
 
 
+def test_a_command_starts_without_what_only_the_service_needs() -> None:
+    heavy = (
+        "torch",
+        "transformers",
+        "fastapi",
+        "mcp",
+        "prometheus_client",
+        "limits",
+        "argon2",
+        "langchain_core",
+    )
+    assert loaded_by(ROOT, ["api.cli"], heavy) == []
+
+
 def write(root: Path, name: str, source: str) -> None:
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,12 +5,14 @@ Page and Content-Security-Policy are the real ones; requests and answers pass th
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -929,3 +931,35 @@ def test_axe_finds_nothing_serious(page: Any, fake: Fake, scheme: str) -> None:
     expect(page.locator("#facets button").first).to_have_attribute("aria-pressed", "true")
     found = axe.Axe().run(page).response["violations"]
     assert [(one["id"], one["impact"], [node["html"][:80] for node in one["nodes"]]) for one in found] == []
+
+
+# --- the README's picture -----------------------------------------------------------------------------------
+
+PICTURE = Path(__file__).resolve().parents[2] / "docs" / "page.png"
+FUEL = (
+    "In 2023 the fleet burned 1,118,000 litres of marine gas oil and in 2024 it burned 874,000, the first "
+    "full year with the charging arm. The aim voted at the members' meeting is 600,000 litres by 2028."
+)
+
+
+def test_the_picture_of_the_readme_is_of_this_page(page: Any, fake: Fake) -> None:
+    """`UPDATE_PICTURES=1` makes it anew; fonts differ between machines, so it is not compared."""
+    burned = FUEL.index("in 2024")
+    starts = {word: FUEL.index(word) for word in ("fleet", "litres")}
+    marks = [SpanOut(start=start, end=start + len(word)) for word, start in starts.items()]
+    told = {"text": FUEL, "highlights": marks, "sentence": SpanOut(start=0, end=FUEL.index(" The aim"))}
+    handbook = {"uri": "file:///docs/operations-handbook.pdf", "headings": ["17.5 Fuel and carbon"]}
+    fake.results = [
+        hit(1, title="Operations handbook", before="…", after="…", **handbook, **told),
+        hit(2, title="Annual report", uri="file:///docs/annual-report.docx", text=FUEL[burned:]),
+    ]
+    fake.second = [fake.results[1], fake.results[0]]
+    expect(open_and_ask(page, "How many litres did the fleet burn in 2024?")).to_have_count(2)
+    page.locator("#more summary").click()
+    page.get_by_label("Compare with a second setting").check()
+    expect(page.locator("#results-b > li")).to_have_count(2)
+    picture = page.screenshot()
+    if os.environ.get("UPDATE_PICTURES"):
+        PICTURE.write_bytes(picture)
+    size = [int.from_bytes(one[16:20], "big") for one in (picture, PICTURE.read_bytes())]
+    assert size == [DESKTOP["width"]] * 2
