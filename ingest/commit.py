@@ -8,9 +8,11 @@ decides anew. Killed between any two steps, readers still see the old version or
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ingest.amending import retell, told
+from ingest.manifests import Change, dropped_if_bare, update
 from ingest.types import Document
 from search.stores.base import Store
 from search.stores.switch import one_walk
@@ -19,12 +21,8 @@ from search.types import (
     Failure,
     FileStamp,
     Manifest,
-    ManifestWrite,
     MetadataValue,
-    StoreUnavailableError,
 )
-
-_TRIES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +55,6 @@ class Written:
     recorded: Mapping[str, str]
 
 
-Change = Callable[[Manifest | None], Manifest | None]
-
-
 def manifest_of(item: Written) -> Manifest:
     """What the manifest will say once this attempt is committed, of no other version; its record's too."""
     return Manifest(
@@ -77,39 +72,6 @@ def manifest_of(item: Written) -> Manifest:
     )
 
 
-def _update(store: Store, changes: Mapping[str, Change]) -> dict[str, Manifest | None]:
-    """Apply each change to the manifest as it stands, again when another writer came between.
-
-    A change gets the stored manifest (None: there is none) and returns what shall stand instead (None: no
-    manifest); returning the very object it was given writes nothing. Returns what stands after.
-
-    Raises:
-        StoreUnavailableError: a manifest was changed by others at every one of 50 tries.
-    """
-    done: dict[str, Manifest | None] = {}
-    left = dict(changes)
-    for _ in range(_TRIES):
-        stored = {manifest.id: manifest for manifest in store.get_manifests(list(left))}
-        writes: list[ManifestWrite] = []
-        for key, change in left.items():
-            old = stored.get(key)
-            new = change(old)
-            if new is old:
-                done[key] = old
-                continue
-            if new is not None:
-                new = replace(new, revision=str(uuid.uuid4()))
-            writes.append(ManifestWrite(key, old.revision if old else None, new))
-        taken = store.put_manifests(writes) if writes else []
-        done |= {write.document_id: write.manifest for write, ok in zip(writes, taken, strict=True) if ok}
-        left = {key: change for key, change in left.items() if key not in done}
-        if not left:
-            return done
-    raise StoreUnavailableError(
-        f"{len(left)} manifests were changed by other writers {_TRIES} times in a row; try again"
-    )
-
-
 def begin(store: Store, infos: Sequence[DocumentInfo]) -> list[Attempt]:
     """Announce a new version of each document; its chunks stay invisible until `commit`."""
     versions = {info.id: str(uuid.uuid4()) for info in infos}
@@ -122,7 +84,7 @@ def begin(store: Store, infos: Sequence[DocumentInfo]) -> list[Attempt]:
 
         return change
 
-    after = _update(store, {key: announce(key) for key in by_id})
+    after = update(store, {key: announce(key) for key in by_id})
     return [_attempt(key, versions[key], after[key]) for key in by_id]
 
 
@@ -152,11 +114,11 @@ def commit(store: Store, written: Sequence[Written]) -> list[bool]:
 
         return change
 
-    after = _update(store, {item.attempt.document_id: flip(item) for item in written})
+    after = update(store, {item.attempt.document_id: flip(item) for item in written})
     won = [_live(after[item.attempt.document_id]) == item.attempt.version for item in written]
     abandon(store, [item.attempt for item, ok in zip(written, won, strict=True) if not ok])
     finish(store, [manifest for manifest in after.values() if manifest is not None and manifest.replaced])
-    _retell(store, [key for key, manifest in after.items() if manifest is not None and manifest.retelling])
+    retell(store, [key for key, manifest in after.items() if manifest is not None and manifest.retelling])
     return won
 
 
@@ -170,13 +132,13 @@ def abandon(store: Store, attempts: Sequence[Attempt]) -> None:
         def change(old: Manifest | None) -> Manifest | None:
             if old is None or version not in old.pending:
                 return old
-            return _dropped_if_bare(
+            return dropped_if_bare(
                 replace(old, pending=tuple(other for other in old.pending if other != version))
             )
 
         return change
 
-    _update(store, {attempt.document_id: forget(attempt.version) for attempt in attempts})
+    update(store, {attempt.document_id: forget(attempt.version) for attempt in attempts})
 
 
 def finish(store: Store, manifests: Sequence[Manifest]) -> None:
@@ -189,13 +151,13 @@ def finish(store: Store, manifests: Sequence[Manifest]) -> None:
         def change(old: Manifest | None) -> Manifest | None:
             if old is None or not set(swept) & set(old.replaced):
                 return old
-            return _dropped_if_bare(
+            return dropped_if_bare(
                 replace(old, replaced=tuple(version for version in old.replaced if version not in swept))
             )
 
         return change
 
-    _update(store, {manifest.id: clear(manifest.replaced) for manifest in manifests})
+    update(store, {manifest.id: clear(manifest.replaced) for manifest in manifests})
 
 
 @one_walk
@@ -207,10 +169,10 @@ def remove(store: Store, ids: Sequence[str]) -> int:
             return old
         gone = old.replaced if old.live is None else (*old.replaced, old.live)
         bare = replace(old, live=None, replaced=gone, chunks=0, failure=None, amended={}, retelling=False)
-        return _dropped_if_bare(bare)
+        return dropped_if_bare(bare)
 
     alive = [manifest.id for manifest in store.get_manifests(ids) if manifest.live is not None]
-    after = _update(store, dict.fromkeys(ids, retire))
+    after = update(store, dict.fromkeys(ids, retire))
     finish(store, [manifest for manifest in after.values() if manifest is not None and manifest.replaced])
     return len(alive)
 
@@ -223,7 +185,7 @@ def note_failure(store: Store, info: DocumentInfo, failure: Failure) -> None:
             return replace(old or Manifest(document=info, revision=""), document=info, failure=failure)
         return replace(old, failure=failure)
 
-    _update(store, {info.id: change})
+    update(store, {info.id: change})
 
 
 @one_walk
@@ -238,72 +200,7 @@ def note_unchanged(store: Store, document_id: str, stamp: FileStamp, modified: s
             store.put_info(document_id, old.live, document)
         return replace(old, document=document, stamp=stamp, failure=None)
 
-    _update(store, {document_id: stamped})
-
-
-@one_walk
-def amend(store: Store, document_id: str, changes: Mapping[str, MetadataValue | None]) -> Manifest | None:
-    """Set metadata by hand; no vector changes. It stays over what later versions of the file say.
-
-    The wish is written first and then told to the chunks, all of them in one step; killed in between,
-    `recover` tells them.
-
-    Args:
-        store: the index.
-        document_id: of a document that answers.
-        changes: keys to set; None takes a key out, also one that the file itself states.
-
-    Returns:
-        The manifest as it stands after; None when no such document answers.
-    """
-
-    def change(old: Manifest | None) -> Manifest | None:
-        if old is None or old.live is None:
-            return old
-        return replace(old, amended={**old.amended, **changes}, retelling=True)
-
-    after = _update(store, {document_id: change})[document_id]
-    if after is None or after.live is None:
-        return None
-    return _retell(store, [document_id])[document_id]
-
-
-def told(info: DocumentInfo, amended: Mapping[str, MetadataValue | None]) -> DocumentInfo:
-    """What is said of a document with metadata set by hand; the key `language` is the document's own."""
-    if not amended:
-        return info
-    metadata = {key: value for key, value in {**info.metadata, **amended}.items() if value is not None}
-    language = metadata.pop("language", None)
-    if "language" in amended:
-        info = replace(info, language=language if isinstance(language, str) else "")
-    return replace(info, metadata=metadata)
-
-
-def _retell(store: Store, ids: Sequence[str]) -> dict[str, Manifest | None]:
-    """Tell the live versions' chunks what their manifests say, and clear the mark."""
-
-    def change(old: Manifest | None) -> Manifest | None:
-        if old is None or not old.retelling:
-            return old
-        if old.live is None:
-            return _dropped_if_bare(replace(old, retelling=False))
-        document = told(old.document, old.amended)
-        store.put_info(old.id, old.live, document)
-        _keep_wish(store, old)
-        return replace(old, document=document, retelling=False)
-
-    return _update(store, dict.fromkeys(ids, change))
-
-
-def _keep_wish(store: Store, manifest: Manifest) -> None:
-    """Write what was set by hand into the record too, so that it outlives the loss of the manifest."""
-    kept = [one for one in store.get_records([manifest.id]) if one.version == manifest.live]
-    if not kept:
-        return
-    store.put_records([replace(kept[0], manifest=replace(kept[0].manifest, amended=manifest.amended))])
-    now = store.get_manifests([manifest.id])
-    if not now or manifest.live not in (now[0].live, *now[0].hidden):  # replaced and swept meanwhile
-        store.sweep([kept[0].version])
+    update(store, {document_id: stamped})
 
 
 @one_walk
@@ -323,20 +220,14 @@ def recover(store: Store) -> int:
                     return old
                 pending = tuple(version for version in old.pending if version not in swept)
                 replaced = tuple(version for version in old.replaced if version not in swept)
-                return _dropped_if_bare(replace(old, pending=pending, replaced=replaced))
+                return dropped_if_bare(replace(old, pending=pending, replaced=replaced))
 
             return change
 
-        _update(store, {manifest.id: settle(manifest.hidden) for manifest in found if manifest.hidden})
-        _retell(store, [manifest.id for manifest in found if manifest.retelling])
+        update(store, {manifest.id: settle(manifest.hidden) for manifest in found if manifest.hidden})
+        retell(store, [manifest.id for manifest in found if manifest.retelling])
     return len(found)
 
 
 def _live(manifest: Manifest | None) -> str | None:
     return manifest.live if manifest is not None else None
-
-
-def _dropped_if_bare(manifest: Manifest) -> Manifest | None:
-    """None for a manifest that says nothing any more."""
-    bare = manifest.live is None and not manifest.hidden and manifest.failure is None
-    return None if bare else manifest

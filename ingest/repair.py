@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embedder.types import StoppedError
-from ingest import commit
+from ingest import amending, commit
 from ingest.holdings import chunk_id, fetch_version, tiles
 from ingest.parsing.parse import PARSER_VERSION
 from ingest.parsing.protocol import Unchanged
@@ -187,7 +187,7 @@ class _Repair:
             else:
                 self._store.sweep([record.version])  # of a lost manifest: no commit knew to replace it
                 if record.manifest.amended:
-                    commit.amend(self._store, record.document_id, record.manifest.amended)
+                    amending.amend(self._store, record.document_id, record.manifest.amended)
             self._done(record.manifest.document.uri)
 
     # from files

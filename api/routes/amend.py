@@ -11,7 +11,7 @@ from api.errors import ApiError
 from api.routes.documents import checked_id, existing, summary
 from api.routes.strict import StrictRoute
 from api.schemas import AmendBody, DocumentOut, ErrorOut
-from ingest import commit
+from ingest import amending
 
 router = APIRouter(
     prefix="/documents", tags=["documents"], responses={"4XX": {"model": ErrorOut}}, route_class=StrictRoute
@@ -32,7 +32,7 @@ def amend(
     """
     store = service.open(tenant, collection).index.store
     manifest = existing(store.get_manifests([checked_id(id)]), id)
-    keys = commit.told(manifest.document, {**manifest.amended, **body.metadata}).metadata
+    keys = amending.told(manifest.document, {**manifest.amended, **body.metadata}).metadata
     most = service.settings.metadata_keys
     if len(keys) > most:
         raise ApiError(
@@ -41,5 +41,5 @@ def amend(
             f"the document would have {len(keys)} metadata keys, the limit is {most} (METADATA_KEYS); "
             "take some out with null",
         )
-    amended = commit.amend(store, manifest.id, body.metadata)
+    amended = amending.amend(store, manifest.id, body.metadata)
     return summary(existing([] if amended is None else [amended], id))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ingest import commit
+from ingest import amending, commit
 from ingest.pipeline import Index, ingest
 from ingest.types import Document, Element, ElementKind, document_id
 from search.searcher import Searcher, SearchRequest
@@ -79,7 +79,7 @@ def test_a_document_says_its_language_or_is_told_it_by_its_words(index: Index) -
 
 def test_a_language_set_by_hand_is_found_by_and_leaves_the_words_as_they_are(index: Index) -> None:
     take(index, document("de", GERMAN))
-    commit.amend(index.store, document("de", GERMAN).id, {"language": "nds"})
+    amending.amend(index.store, document("de", GERMAN).id, {"language": "nds"})
     assert spoken(index) == {"de": ("nds", "de")}
 
 

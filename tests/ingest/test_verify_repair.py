@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from embedder.types import InputError, StoppedError
-from ingest import commit, rewriting
+from ingest import amending, manifests, rewriting
 from ingest.parsing.workers import ParserPool
 from ingest.pipeline import Index
 from ingest.repair import Verdict, verify
@@ -144,7 +144,7 @@ def test_without_records_documents_come_back_from_their_files(
     before = state(filled)
     changed = manifest_of(filled, "auk.md")
     told = replace(changed.document, metadata={"colour": "black"})
-    commit._update(store, {changed.id: lambda old: replace(old, document=told)})
+    manifests.update(store, {changed.id: lambda old: replace(old, document=told)})
     store.put_info(changed.id, str(changed.live), told)
     drop_records(store)
     for manifest in store.list_manifests():
@@ -224,7 +224,7 @@ def test_metadata_set_by_hand_outlives_the_loss_of_everything_but_the_record(
     filled: Index, store: MemoryStore, folder: Path, work: Work, share: float
 ) -> None:
     heron = manifest_of(filled, "heron.md")
-    commit.amend(store, heron.id, {"team": "deck", "old": None})
+    amending.amend(store, heron.id, {"team": "deck", "old": None})
     assert examine(store).all() == []
     before = state(filled)
     lose(filled, store, share)

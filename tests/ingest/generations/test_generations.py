@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from embedder.types import StoppedError
-from ingest import commit, verify
+from ingest import amending, commit, verify
 from search.stores import catalog, succession
 from search.types import DiskFullError, StoreDamagedError
 
@@ -87,7 +87,7 @@ def test_metadata_set_by_hand_meanwhile_is_in_manifest_passages_and_record(world
 
     def meanwhile(uri: str) -> None:
         if not done:
-            done.append(commit.amend(world.live, ferry, {"team": "deck", "author": None}))
+            done.append(amending.amend(world.live, ferry, {"team": "deck", "author": None}))
 
     purpose, remake = (succession.MIGRATE, other.remake()) if remade else (succession.OPTIMISE, None)
     world.rebuild(purpose, remake, moved=meanwhile)
