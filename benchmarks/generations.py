@@ -221,6 +221,11 @@ def measure(service: RandomService, calm: float, folder: Path) -> dict[str, Any]
         done.wait(0.05)
         if not line.switched and catalog.current(home) != old:
             line.switched = time.perf_counter()
+    if errors:  # a query or a commit failed: that is what is to be known, not how far the job is
+        done.set()
+        for thread in threads:
+            thread.join()
+        raise errors[0]
     assert job.status == "completed", (job.status, job.error)
     line.switched = line.switched or time.perf_counter()
     done.wait(calm)
