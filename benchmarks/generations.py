@@ -64,7 +64,9 @@ class RandomModel:
         """By chance."""
         return [self.rows(len(document.spans)) for document in documents]
 
-    def embed_texts(self, texts: Sequence[str], task: Task) -> Floats:
+    def embed_texts(
+        self, texts: Sequence[str], task: Task, stop: Callable[[], bool] = lambda: False
+    ) -> Floats:
         """By chance."""
         return self.rows(len(texts))
 

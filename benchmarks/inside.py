@@ -60,7 +60,9 @@ class WordEmbedder:
             for one in documents
         ]
 
-    def embed_texts(self, texts: Sequence[str], task: Task) -> Floats:
+    def embed_texts(
+        self, texts: Sequence[str], task: Task, stop: Callable[[], bool] = lambda: False
+    ) -> Floats:
         """(texts, 384) float32 unit rows."""
         rows = [np.random.default_rng(zlib.crc32(text.encode())).standard_normal(384) for text in texts]
         return np.stack([row / np.linalg.norm(row) for row in rows]).astype(np.float32)

@@ -11,8 +11,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ingest.amending import retell
-from ingest.amending import told as told
+from ingest.amending import retell, told
 from ingest.manifests import Change, dropped_if_bare, update
 from ingest.types import Document
 from search.stores.base import Store
