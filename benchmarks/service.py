@@ -26,7 +26,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -287,28 +287,22 @@ def pages(http: httpx.Client, collection: str) -> Iterator[list[str]]:
         cursor = page["next_cursor"]
 
 
-def prepare(folder: Path, scale: Scale) -> Path:
-    """A data folder with the sample documents, and a folder with copies of some to ingest meanwhile."""
-    data, papers = folder / "data", folder / "papers"
-    subprocess.run(
-        latewood("ingest", SAMPLES / "documents", "--data", data, "--json"),
-        env=environment(),
-        check=True,
-        stdout=-3,
-        stderr=-3,
-    )
+def prepare(data: Path, papers: Path, scale: Scale) -> None:
+    """Ingest the sample documents, through the service that runs; and copies of some, to ingest later."""
+    words = latewood("ingest", SAMPLES / "documents", "--data", data, "--json")
+    subprocess.run(words, env=environment(), check=True, stdout=-3, stderr=-3)
     papers.mkdir()
     texts = sorted((SAMPLES / "documents").rglob("*.md"))
     for number, path in itertools.product(range(scale.copies), texts):
         (papers / f"{number}-{path.name}").write_text(f"Copy {number}.\n\n{path.read_text(encoding='utf-8')}")
-    return data
 
 
 def run(scale: Scale) -> dict[str, Any]:
     """Every part, in order."""
     with tempfile.TemporaryDirectory(prefix="lw-") as name:
-        data = prepare(Path(name), scale)
+        data = Path(name) / "data"
         with serving(data) as served:
+            prepare(data, Path(name) / "papers", scale)
             found: dict[str, Any] = {"overhead": overhead(served.url, scale)}
             seen = Seen()
             capacity = with_client(served.url, lambda http: closed(http, scale, seen))
@@ -323,8 +317,11 @@ def main() -> None:
     """Print what was measured, as one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--seconds", type=float, help="of the half load; others take a quarter of it")
     given = parser.parse_args()
-    print(json.dumps(run(SMALL if given.small else WHOLE), indent=2))
+    scale = SMALL if given.small else WHOLE
+    scale = scale if given.seconds is None else replace(scale, seconds=given.seconds)
+    print(json.dumps(run(scale), indent=2))
 
 
 if __name__ == "__main__":
