@@ -23,7 +23,10 @@ from starlette.testclient import TestClient
 from api.app import LoopbackOnly, create_app
 from api.build import Service
 from api.keys import KeyStore, Wish
-from api.owner import SocketServer, private_socket, try_lock
+from api.mcp_cli import OwnerLibrary
+from api.owner import SocketServer, private_socket, take_over, try_lock
+from api.settings import Settings
+from latewood import LatewoodError
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ["search", "get_document", "list_documents"]
@@ -197,3 +200,21 @@ def test_over_stdin_an_agent_is_a_client_of_whoever_owns_the_data(
     assert found.structured_content["results"][0]["title"] == "Ferry"
     assert gone.is_error
     assert "collection_not_found" in gone.content[0].text
+
+
+def test_the_command_owns_data_that_nobody_owns_and_makes_room_when_it_is_asked(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+
+    def asks() -> None:
+        with pytest.raises(LatewoodError, match="no collection 'default'"):
+            library.documents("default", None, 1)
+
+    with closing(OwnerLibrary(settings, "default", "default")) as library:
+        asks()
+        assert try_lock(tmp_path) is None
+        os.close(take_over(settings))  # as `latewood serve` does
+        asks()
+        assert try_lock(tmp_path) is None
+    handle = try_lock(tmp_path)
+    assert handle is not None
+    os.close(handle)
