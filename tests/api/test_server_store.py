@@ -44,7 +44,8 @@ def qdrant() -> Iterator[QdrantHTTP]:
 @pytest.fixture
 def start(qdrant: QdrantHTTP, open_service: Open, fast_folder: Path, tmp_path: Path) -> Iterator[Open]:
     """Starts a service as another process would, with a data directory of its own unless it is named."""
-    words = type(open_service().embedder(None))
+    as_tested = open_service()
+    words = type(as_tested.embedder(None))
 
     class Backwards(words):  # type: ignore[misc, valid-type]
         description = ModelDescription("backwards", "1", "mean", 512, (16, 8), "none", "any", 1.0)
@@ -66,8 +67,8 @@ def start(qdrant: QdrantHTTP, open_service: Open, fast_folder: Path, tmp_path: P
     def one(name: str = "", **settings: Any) -> Service:
         data = fast_folder / tmp_path.name / (name or f"process-{len(opened)}")
         data.mkdir(parents=True, exist_ok=True)
-        given = {"store": qdrant.url, "store_timeout": 5, "chunk_tokens": 24, **settings}
-        opened.append(TwoModels(Settings(data=data, **given)))
+        given = {"store": qdrant.url, "store_timeout": 5, "chunk_tokens": 24, "jobs": as_tested.settings.jobs}
+        opened.append(TwoModels(Settings(data=data, **{**given, **settings})))
         return opened[-1]
 
     yield one
