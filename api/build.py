@@ -13,6 +13,7 @@ from api.errors import ApiError, job_error
 from api.metrics import Metrics
 from api.models import Models
 from api.opened import Opened, assemble
+from api.plans import asked_as_set
 from api.rebuilding import Rebuilds
 from api.settings import Settings
 from api.shelf import Shelf
@@ -101,6 +102,7 @@ class Service:
 
         Raises:
             ApiError: `DIMENSIONS` has a size the model was not trained for.
+            FingerprintError: `PLAN` has a size that is not stored.
         """
         return self._models.config(embedder, self.analyzer)
 
@@ -238,11 +240,13 @@ class Service:
     def open_generation(self, home: Home, generation: str, config: IndexConfig) -> Store:
         """Open one of a collection's generations."""
         folder = stores.folder(home, generation)
-        return stores.open_remote(home, generation) if folder is None else self.open_store(folder, config)
+        if folder is None:
+            return stores.open_remote(home, generation, self.settings)
+        return self.open_store(folder, config)
 
     def open_store(self, generation: Path, config: IndexConfig) -> Store:
-        """Open a generation's folder."""
-        return EdgeStore(generation, config, self._lock_fd)
+        """Open a generation's folder; how it is asked is as set now, however it was built."""
+        return EdgeStore(generation, asked_as_set(config, self.settings), self._lock_fd)
 
     def take_over(self, tenant: str, collection: str, store: Store, folder: Path | None) -> None:
         """Let another generation answer from now on; only while its `SwitchStore` is `switching`."""

@@ -13,10 +13,12 @@ from api import places, stores
 from api.doors import is_loopback, keys_needed
 from api.keys import KeysError, KeyStore
 from api.owner import DataError, socket_path, try_lock
+from api.plans import asked_as_set, plan_of, set_plan
 from api.settings import EMBEDDED, Settings, origins
 from embedder.defaults import default_model
 from embedder.types import EmbedderError
 from latewood.client import Client, LatewoodError, UnreachableError
+from search.stores import catalog
 from search.types import IndexConfig, SearchError
 
 LOW_DISK = 2 * 2**30
@@ -28,6 +30,7 @@ def examine(settings: Settings, given: Mapping[str, Any], tenant: str, collectio
     checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("model", lambda: _model(settings, tenant, collection)),
         *([("reranker", lambda: _reranker(settings))] if settings.reranker else []),
+        ("plan", lambda: _plan(settings, tenant, collection)),
         *([("server", lambda: _server(settings))] if settings.store != EMBEDDED else []),
         ("formats", _formats),
         ("data", lambda: _data(settings)),
@@ -108,6 +111,23 @@ def _server(settings: Settings) -> Finding:
     if key and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         return "warn", f"{told}; STORE_API_KEY travels in the clear: use an https:// URL"
     return "ok", told
+
+
+def _plan(settings: Settings, tenant: str, collection: str) -> Finding:
+    try:
+        config = _config(settings, tenant, collection)
+        if config is None:
+            told = f"PLAN {settings.plan}, QUANTIZATION {settings.quantization}"
+            return "ok", f"an index would be made with {told}"
+        catalog.check_dimensions(config, settings.dimensions)
+        plan_of(settings, config.dimensions)
+    except SearchError as error:
+        return "error", str(error)
+    config = asked_as_set(config, settings)
+    wanted = set_plan(settings, config)
+    if wanted:
+        return "warn", f"the index is {config.plan}; `latewood optimise` builds what is set now: {wanted}"
+    return "ok", f"the index is as it is set: {config.plan}"
 
 
 def _reranker(settings: Settings) -> Finding:

@@ -62,7 +62,7 @@ def optimise(
         done = ask(
             data, tenant, collection, lambda client: _carry_out(client, "/optimise", body, "optimising")
         )
-        output.emit(as_json, done, lambda found: output.line(f"optimised {_told(found)}"))
+        output.emit(as_json, done, _render_optimised)
         return 0
 
     finish(as_json, run)
@@ -75,11 +75,17 @@ def _carry_out(client: Client, route: str, body: Mapping[str, Any], title: str) 
 
 
 def _render_migrated(found: Mapping[str, Any]) -> None:
-    if found["model"] == found["previous"]:
-        output.line(f"the index has {found['model']} already: {_told(found)}")
+    model = f"{found['model']} ({', '.join(map(str, found['dimensions']))} dimensions)"
+    if not found["changed"]:
+        output.line(f"the index has {model} already: {_told(found)}")
         return
-    output.line(f"{found['model']} answers now: {_told(found)}")
-    output.line(f"{found['previous']} is kept; `latewood migrate --rollback` goes back to it")
+    output.line(f"{model} answers now: {_told(found)}")
+    output.line(f"the index of {found['previous']} is kept; `latewood migrate --rollback` goes back to it")
+
+
+def _render_optimised(found: Mapping[str, Any]) -> None:
+    output.line(f"optimised {_told(found)}")
+    output.line(f"dense leg: {found['plan']}")
 
 
 def _render_moved(found: Mapping[str, Any]) -> None:

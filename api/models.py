@@ -10,6 +10,7 @@ import numpy as np
 
 from api import places
 from api.errors import ApiError
+from api.plans import plan_of
 from api.settings import Settings
 from api.waiting import nobody_waits
 from embedder.types import Embedder, Floats, Reranker, Task
@@ -69,8 +70,11 @@ class Models:
 
         Raises:
             ApiError: `DIMENSIONS` has a size the model was not trained for.
+            FingerprintError: `PLAN` has a size that is not stored.
         """
-        config = IndexConfig(self._dimensions(embedder), fingerprint(embedder, analyzer))
+        dimensions = self._dimensions(embedder)
+        plan = plan_of(self._settings, dimensions)
+        config = IndexConfig(dimensions, fingerprint(embedder, analyzer), plan)
         loaded_by = next((name for name, one in self.loaded.items() if one is embedder), "")
         places.note(self._settings.data, loaded_by, config.fingerprint)
         return config

@@ -41,6 +41,7 @@ def assemble(service: Service, tenant: str, collection: str, live: SwitchStore) 
     def query_embedder() -> Embedder:
         found = service.embedder(service.model_of(config))
         catalog.check_fingerprint(config, fingerprint(found, service.analyzer))
+        catalog.check_dimensions(config, settings.dimensions)
         return found
 
     def check() -> None:
@@ -48,7 +49,7 @@ def assemble(service: Service, tenant: str, collection: str, live: SwitchStore) 
         catalog.check_fingerprint(config, {**config.fingerprint, **analyzer})
 
     def embedder() -> Embedder:
-        if live.config != config:
+        if not live.config.same_vectors(config):
             raise StoreUnavailableError("the index was given another model meanwhile; start again")
         return query_embedder()
 

@@ -212,6 +212,9 @@ def render_status(found: Mapping[str, Any]) -> None:
     name = f"{found['tenant']}/{found['collection']}"
     line(f"{name}: {found['documents']:,} documents, {found['chunks']:,} passages")
     line(f"model {found['model']}, dimensions {', '.join(map(str, found['dimensions']))}")
+    line(f"dense leg {found['plan']}")
+    if found["plan_set"]:
+        line(f"  set now, for `latewood optimise` to build: {found['plan_set']}")
     line(f"store {found['store']}, {found['bytes'] / 2**20:.1f} MiB on disk")
     for name, value in found["fingerprint"].items():
         line(f"  {name}: {value}")

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from api import places, stores
 from api.errors import ApiError
 from api.models import fingerprint
+from api.plans import plan_of
 from embedder.types import StoppedError
 from ingest.generations import Seams, Target, rebuild
 from ingest.jobs import Job, JobError
@@ -110,7 +112,7 @@ class Rebuilds:
                 count = self._unoptimised(key)
                 if self._due(key):
                     started = monotonic()
-                    target = Target(self._home(key), succession.OPTIMISE, self._live_config(key))
+                    target = Target(self._home(key), succession.OPTIMISE, self._planned_config(key))
                     self._rebuild(key, target, self._give_way, lambda uri: None)
                     logger.info("optimised %s/%s in %.1f s", *key, monotonic() - started)
             except StoppedError:
@@ -176,11 +178,12 @@ class Rebuilds:
         """Queue what happens in the background by itself.
 
         Raises:
-            ApiError: 404, there is no such collection.
+            ApiError: 404, there is no such collection; 409, it is on a server and of the plan that is set.
+            FingerprintError: the plan that is set does not fit the vectors.
             JobError: the process is closing.
         """
         key = (tenant, collection)
-        if stores.is_remote(self._service.catalog):
+        if stores.is_remote(self._service.catalog) and self._planned_config(key) == self._live_config(key):
             message = "a Qdrant server optimises its collections by itself; there is nothing to do here"
             raise ApiError(409, "server_optimises", message)
 
@@ -190,7 +193,7 @@ class Rebuilds:
                 raise ApiError(
                     409, "migration_begun", "a migration of this collection is begun; run it to its end first"
                 )
-            return Target(self._home(key), succession.OPTIMISE, self._live_config(key))
+            return Target(self._home(key), succession.OPTIMISE, self._planned_config(key))
 
         return self._submit(key, target)
 
@@ -215,13 +218,16 @@ class Rebuilds:
     def _target(self, key: Key, model: str, stop: Stop) -> Target | None:
         """Another model; the kept generation where it has it, nothing where the index has it."""
         embedder = self._service.model(model)
-        config = self._service.config(embedder)
-        if config == self._live_config(key):
+        config, live = self._service.config(embedder), self._live_config(key)
+        if config.same_vectors(live):
             return None
+        remake = Reembed(embedder, self._service.analyzer, stop)
         kept = self._home(key).previous()
-        back = kept is not None and self._home(key).config_of(kept) == config
-        purpose = succession.ROLLBACK if back else succession.MIGRATE
-        return Target(self._home(key), purpose, config, Reembed(embedder, self._service.analyzer, stop))
+        kept_config = None if kept is None else self._home(key).config_of(kept)
+        if kept_config is not None and kept_config.same_vectors(config):
+            return Target(self._home(key), succession.ROLLBACK, kept_config, remake)
+        shorter = config.fingerprint == live.fingerprint and config.dimensions[0] <= live.dimensions[0]
+        return Target(self._home(key), succession.MIGRATE, config, None if shorter else remake)
 
     def _target_back(self, key: Key, stop: Stop) -> Target:
         config = self._home(key).config_of(self._kept(key))
@@ -260,7 +266,7 @@ class Rebuilds:
         def run(job: Job, progress: Callable[[Report], None], stop: Stop) -> Report:
             started = monotonic()
             live = service.open(*key).store
-            report, before = Report(total=live.stats().documents), _model(live.config)
+            report, before = Report(total=live.stats().documents), live.config
 
             def moved(uri: str) -> None:
                 report.finished, report.current = report.finished + 1, uri
@@ -280,7 +286,10 @@ class Rebuilds:
             report.seconds = monotonic() - started
             job.result = {
                 "model": _model(live.config),
-                "previous": before,
+                "previous": _model(before),
+                "dimensions": list(live.config.dimensions),
+                "plan": str(live.config.plan),
+                "changed": not live.config.same_vectors(before),
                 "moved": report.finished,
                 "documents": stats.documents,
                 "chunks": stats.chunks,
@@ -329,6 +338,11 @@ class Rebuilds:
 
     def _live_config(self, key: Key) -> IndexConfig:
         return self._service.open(*key).store.config
+
+    def _planned_config(self, key: Key) -> IndexConfig:
+        """The same vectors, kept and searched as is set now."""
+        live = self._live_config(key)
+        return replace(live, plan=plan_of(self._service.settings, live.dimensions))
 
 
 def _model(config: IndexConfig) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -24,6 +24,7 @@ from embedder.sources import Source
 from ingest.paths import read_templates
 from search.languages import AUTO, check_language
 from search.lexical import K1, B
+from search.plan import DTYPES, FLAT, HNSW, QUANTIZATIONS, read_stages
 from search.stores.catalog import check_names
 from search.stores.server_options import ServerOptions
 
@@ -94,6 +95,26 @@ class Settings(BaseSettings):
     dimensions: Annotated[tuple[int, ...], NoDecode] = Field(
         (), description="stored Matryoshka sizes, e.g. `1024,256`; by model"
     )
+    plan: str = Field(
+        HNSW,
+        description="how the dense leg searches: `hnsw`, `flat` (every vector), or stored sizes, one after "
+        "the other, e.g. `256-1024`",
+    )
+    vector_dtype: str = Field("float32", description="of stored vectors: `float32` or `float16`")
+    quantization: str = Field(
+        "int8", description="of the vectors that are searched: `none`, `int8`, `turbo` (4 bits) or `binary`"
+    )
+    oversampling: float = Field(
+        3.0,
+        ge=1,
+        le=100,
+        allow_inf_nan=False,
+        description="how many times more are found by quantised or shorter vectors, for whole ones to rank",
+    )
+    on_disk: bool = Field(False, description="leave whole vectors on disk until they are wanted")
+    hnsw_m: int = Field(16, ge=2, le=512, description="edges of a passage in the graph")
+    hnsw_ef_construct: int = Field(100, ge=4, le=4096, description="candidates as the graph is built")
+    hnsw_ef: int = Field(100, ge=1, le=10_000, description="candidates as the graph is searched, at least")
     chunk_tokens: int = Field(256, ge=16, le=4096, description="tokens a passage may have at most")
     language: str = Field(
         AUTO,
@@ -216,6 +237,21 @@ class Settings(BaseSettings):
     def _in_process(cls, value: str) -> str:
         if value != "sqlite":
             raise ValueError("this version has no other queue; leave JOBS out or set `sqlite`")
+        return value
+
+    @field_validator("plan")
+    @classmethod
+    def _plan(cls, value: str) -> str:
+        if value not in (HNSW, FLAT):
+            read_stages(value)
+        return value
+
+    @field_validator("vector_dtype", "quantization")
+    @classmethod
+    def _kept_as(cls, value: str, info: ValidationInfo) -> str:
+        allowed = DTYPES if info.field_name == "vector_dtype" else QUANTIZATIONS
+        if value not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
         return value
 
     @field_validator("language")

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 
 from embedder.types import StoppedError, Vectors
 from search.stores.base import Store
+from search.stores.dense import prefix
 from search.types import (
     Chunk,
     Manifest,
@@ -51,7 +52,7 @@ class Transfer:
     """From `old`, which others may read and write meanwhile, to `new`, which nobody else knows.
 
     Attributes:
-        remake: makes vectors anew.
+        remake: makes vectors anew; without one they are copied, cut where the new index stores shorter ones.
         stop: asked between documents; True ends the work by StoppedError.
         moved: told the uri of each document that was brought over or removed.
     """
@@ -159,8 +160,10 @@ class Transfer:
     def _copy_chunks(self, targets: Sequence[Manifest]) -> Counter[str]:
         """Page by page, so that memory does not follow the longest document; chunks by document."""
         counted: Counter[str] = Counter()
+        size = self.new.config.dimensions[0]
         for passages, vectors in self._read(targets):
-            self.new.put_chunks(passages, vectors)
+            dense = prefix(vectors.dense, size) if vectors.dense.shape[1] > size else vectors.dense
+            self.new.put_chunks(passages, Vectors(dense, vectors.sparse))
             counted.update(one.chunk.document_id for one in passages)
         return counted
 

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from api.auth import ServiceOf, TenantOf, admin_only
 from api.build import Service
 from api.errors import ApiError, body
+from api.plans import set_plan
 from api.schemas import ErrorOut
 from search.types import SearchError
 
@@ -68,6 +69,8 @@ def status(service: ServiceOf, tenant: TenantOf, collection: str = "default") ->
         "in_flight_chunks": stats.hidden,
         "model": config.fingerprint.get("model", ""),
         "dimensions": list(config.dimensions),
+        "plan": str(config.plan),
+        "plan_set": set_plan(service.settings, config),
         "fingerprint": dict(config.fingerprint),
         "store": service.settings.store,
         "bytes": stats.bytes,

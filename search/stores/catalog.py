@@ -15,12 +15,13 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from search.plan import plan_from, plan_shape
 from search.types import FingerprintError, IndexConfig, QueryError, StoreDamagedError, StoreUnavailableError
 
-FORMAT = 1
+FORMAT = 2
 """Of `index.json` and of the points; raised when an older program could not read the index."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
@@ -65,7 +66,12 @@ def make_generation(home: Path, config: IndexConfig) -> Path:
     """Make an empty generation's folder; nothing names it yet."""
     generation = home / f"generation-{uuid.uuid4().hex[:12]}"
     generation.mkdir(parents=True)
-    shape = {"format": FORMAT, "dimensions": list(config.dimensions), "fingerprint": dict(config.fingerprint)}
+    shape = {
+        "format": FORMAT,
+        "dimensions": list(config.dimensions),
+        "fingerprint": dict(config.fingerprint),
+        "plan": plan_shape(config.plan),
+    }
     write_file(generation / "index.json", json.dumps(shape, indent=2) + "\n")
     return generation
 
@@ -130,14 +136,15 @@ def read_config(generation: Path) -> IndexConfig:
     try:
         shape = json.loads(path.read_text(encoding="utf-8"))
         version = int(shape["format"])
-        config = IndexConfig(tuple(int(size) for size in shape["dimensions"]), dict(shape["fingerprint"]))
+        if version > FORMAT:
+            raise StoreUnavailableError(
+                f"{path} has format {version}; this program reads up to {FORMAT}; use a newer latewood"
+            )
+        sizes = tuple(int(size) for size in shape["dimensions"])
+        plan = plan_from(shape.get("plan", {}))  # format 1 had none to choose
+        return IndexConfig(sizes, dict(shape["fingerprint"]), plan)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreDamagedError(f"{path} cannot be read ({error}); {_REMEDY}") from error
-    if version > FORMAT:
-        raise StoreUnavailableError(
-            f"{path} has format {version}; this program reads up to {FORMAT}; use a newer latewood"
-        )
-    return config
 
 
 def delete_collection(data: Path, tenant: str, collection: str) -> bool:
@@ -179,6 +186,21 @@ def check_fingerprint(config: IndexConfig, expected: Mapping[str, str]) -> None:
         raise FingerprintError(
             f"the index was made with something else than what is in use — {'; '.join(differing.values())}; "
             f"{remedy}, or ingest again into a new collection"
+        )
+
+
+def check_dimensions(config: IndexConfig, asked: Sequence[int]) -> None:
+    """Hold an index's sizes of vectors against those that are set, if any are.
+
+    Raises:
+        FingerprintError: they differ.
+    """
+    if asked and set(asked) != set(config.dimensions):
+        made, now = (",".join(map(str, sorted(sizes, reverse=True))) for sizes in (config.dimensions, asked))
+        raise FingerprintError(
+            f"the index stores vectors of {made} dimensions, and DIMENSIONS is set to {now}; leave it out or "
+            f"set it to {made}, or rebuild the index (`latewood migrate --model "
+            f"{config.fingerprint.get('model', 'M')}`)"
         )
 
 

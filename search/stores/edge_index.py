@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
-from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from search.stores.edge_fields import BYTES as INDEX_BYTES
 from search.stores.edge_fields import MetadataIndexes
 from search.stores.edge_manifests import ManifestTable, scroll_after, uuids
 from search.stores.edge_process import Ranked
+from search.stores.edge_ranking import ranked_lists
 from search.stores.edge_records import RecordFile
 from search.stores.edge_shard import (
     EngineErrors,
@@ -123,7 +122,7 @@ class EdgeIndex:
         """Write chunks with one named vector per dimension and, when there are any terms, a sparse one."""
         payloads = [chunk_payload(passage) for passage in passages]
         keys = self._fields.lacking(passage.document.metadata for passage in passages)
-        self._before_write(chunks_bytes(payloads, vectors) + INDEX_BYTES * len(keys))
+        self._before_write(chunks_bytes(payloads, vectors, self._config.dimensions) + INDEX_BYTES * len(keys))
         self._fields.cover(keys)
         dense = {vector_name(size): prefix(vectors.dense, size) for size in self._config.dimensions}
         points = []
@@ -169,7 +168,7 @@ class EdgeIndex:
         # The engine writes whole payloads anew and, once indexes are built, moves the vectors too.
         places = scroll_after(self._shard, where, ["start", "end"], None, self._count(where))
         text = sum(record.payload["end"] - record.payload["start"] for record in places if record.payload)
-        each = POINT_BYTES + 4 * len(json.dumps(told)) + 16 * self._config.dimensions[0] * self._built
+        each = POINT_BYTES + 4 * len(json.dumps(told)) + 16 * sum(self._config.dimensions) * self._built
         keys = self._fields.lacking([info.metadata]) if places else []
         self._before_write(OVERHEAD * (4 * text + each * len(places)) + INDEX_BYTES * len(keys))
         if places:
@@ -184,28 +183,11 @@ class EdgeIndex:
         hidden = self._manifests.hidden()
         narrowed = leg_filter(hidden, where)
         corpus = visible(hidden) if hidden or self._marks.swept else None
-        requests = [leg_request(leg, self._config, narrowed, corpus, leg.limit + 1) for leg in legs]
-        batch = edge.QueryBatchRequest([query_request(request) for request in requests])
-        answers = self._shard.query_batch(batch)
-        return [
-            self._ranked(leg, request, points)
-            for leg, request, points in zip(legs, requests, answers, strict=True)
-        ]
 
-    def _ranked(self, leg: Leg, request: models.QueryRequest, points: list[edge.ScoredPoint]) -> Ranked:
-        """The leg's first `limit`, ties by id: certain only once all that tie for the end are here."""
-        asked = leg.limit + 1
-        while len(points) == asked and points[leg.limit - 1].score == points[-1].score:
-            asked *= 4
-            points = self._shard.query(query_request(request.model_copy(update={"limit": asked})))
-        # One look at each id: the engine makes it anew every time. Integers sort as the ids' texts do.
-        seen = [
-            (-point.score, identity.int) for point in points if isinstance(identity := point.id, uuid.UUID)
-        ]
-        seen.sort()
-        kept = [one for one in seen[: leg.limit] if leg.threshold is None or -one[0] >= leg.threshold]
-        identities = b"".join(identity.to_bytes(16, "big") for _, identity in kept)
-        return identities, array("d", [-score for score, _ in kept]).tobytes()
+        def ask(leg: Leg, limit: int) -> edge.QueryRequest:
+            return query_request(leg_request(leg, self._config, narrowed, corpus, limit))
+
+        return ranked_lists(self._shard, legs, ask)
 
     def fetch(self, ids: Sequence[str]) -> list[Payload]:
         """Payloads of the visible chunks, in the order asked."""

@@ -12,13 +12,16 @@ from typing import Any
 import qdrant_edge as edge
 from qdrant_client import models
 
+from search.stores import convert
 from search.stores.convert import to_filter
-from search.stores.dense import vector_name
 from search.stores.edge_manifests import manifests
 from search.stores.edge_space import EMPTY_BYTES, check_space
 from search.stores.payload import CHUNK, INDEXED
-from search.stores.plans import SPARSE, keyword
+from search.stores.plans import SPARSE, keyword, vector_params
 from search.types import DiskFullError, IndexConfig, StoreDamagedError, StoreUnavailableError
+
+INDEXING_KIB = 10_000
+"""Fewer KiB of vectors than this get no graph when an index is optimised: the engine's own default."""
 
 _INDEX_TYPES = {
     "keyword": edge.PayloadSchemaType.Keyword,
@@ -221,14 +224,13 @@ def counts_only_chunks(shard: edge.EdgeShard) -> bool:
 
 def _engine_config(config: IndexConfig) -> edge.EdgeConfig:
     return edge.EdgeConfig(
-        vectors={
-            vector_name(size): edge.EdgeVectorParams(size=size, distance=edge.Distance.Cosine)
-            for size in config.dimensions
-        },
+        vectors={name: convert.vector_params(one) for name, one in vector_params(config).items()},
         sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
         # Optimising, which happens when asked only, then leaves nothing of what was removed: by default it
         # does not mind a fifth, and BM25 statistics would go on counting it.
-        optimizers=edge.EdgeOptimizersConfig(deleted_threshold=0.0, vacuum_min_vector_number=0),
+        optimizers=edge.EdgeOptimizersConfig(
+            deleted_threshold=0.0, vacuum_min_vector_number=0, indexing_threshold=INDEXING_KIB
+        ),
         wal_enabled=True,  # without it, a kill -9 loses what was acknowledged since the last flush
     )
 

@@ -38,11 +38,12 @@ def check_space(directory: Path, floor: int, size: int) -> None:
         )
 
 
-def chunks_bytes(payloads: Sequence[Payload], vectors: Vectors) -> int:
-    """Bytes that these chunks may take."""
+def chunks_bytes(payloads: Sequence[Payload], vectors: Vectors, dimensions: Sequence[int]) -> int:
+    """Bytes that these chunks may take, with a vector of each of these sizes."""
     words = sum(4 * (len(one["text"]) + len(one["context"])) + POINT_BYTES for one in payloads)
     sparse = sum(8 * len(one.indices) for one in vectors.sparse)
-    return OVERHEAD * (words + 2 * vectors.dense.nbytes + sparse)
+    dense = 2 * vectors.dense.nbytes * sum(dimensions) // max(dimensions)
+    return OVERHEAD * (words + dense + sparse)
 
 
 def manifests_bytes(payloads: Sequence[Payload]) -> int:

@@ -65,8 +65,15 @@ _log = logging.getLogger(__name__)
 class ServerStore:
     """One generation on a server. Safe to share by threads; close it to take the writer's note away."""
 
-    def __init__(self, calls: Calls, name: str) -> None:
+    def __init__(
+        self, calls: Calls, name: str, as_asked: Callable[[IndexConfig], IndexConfig] = lambda made: made
+    ) -> None:
         """Open the collection.
+
+        Args:
+            calls: to the server.
+            name: of the collection.
+            as_asked: what it was made with, to how it is asked from now on.
 
         Raises:
             StoreDamagedError: it was not made whole.
@@ -74,7 +81,7 @@ class ServerStore:
         """
         self._calls = calls
         self._name = name
-        self._config = config_from(name, read_head(calls, name))
+        self._config = as_asked(config_from(name, read_head(calls, name)))
         self._points = ServerManifests(calls, name)
         self._reads = ServerReads(calls, name, self._config, self._points)
         self._records = ServerRecords(calls, server_schema.records_name(name))

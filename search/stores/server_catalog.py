@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -103,9 +103,11 @@ class ServerHome:
     def __str__(self) -> str:
         return f"{self.alias} on the Qdrant server"
 
-    def open(self, generation: str) -> ServerStore:
-        """Open a generation's store."""
-        return ServerStore(self._calls, generation)
+    def open(
+        self, generation: str, as_asked: Callable[[IndexConfig], IndexConfig] = lambda made: made
+    ) -> ServerStore:
+        """Open a generation's store; `as_asked` as it takes it."""
+        return ServerStore(self._calls, generation, as_asked)
 
     def current(self) -> str | None:
         """See `Home.current`."""

@@ -95,23 +95,28 @@ class ServerReads:
         narrowed = leg_filter(hidden, where)
         corpus = visible(hidden) if hidden or sight.swept else None
         asked = [leg for leg in legs if _asks(leg)]
-        requests = [leg_request(leg, self._config, narrowed, corpus, leg.limit + 1) for leg in asked]
+
+        def request(leg: Leg, limit: int) -> models.QueryRequest:
+            return leg_request(leg, self._config, narrowed, corpus, limit)
+
+        requests = [request(leg, leg.limit + 1) for leg in asked]
         now, *answers = self._batch([sight_request(), *requests])
         seen = sight_from(now)
         if seen is not None and seen != sight:
             raise _MovedError(seen)
         ranked = {
-            id(leg): self._ranked(leg, request, points)
-            for leg, request, points in zip(asked, requests, answers, strict=True)
+            id(leg): self._ranked(leg, request, points) for leg, points in zip(asked, answers, strict=True)
         }
         return [ranked.get(id(leg), []) for leg in legs]
 
-    def _ranked(self, leg: Leg, request: models.QueryRequest, points: list[Any]) -> list[Candidate]:
+    def _ranked(
+        self, leg: Leg, request: Callable[[Leg, int], models.QueryRequest], points: list[Any]
+    ) -> list[Candidate]:
         """The leg's first `limit`, ties by id: certain only once all that tie for the end are here."""
         asked = leg.limit + 1
         while len(points) == asked and points[leg.limit - 1].score == points[-1].score:
             asked *= 4
-            (points,) = self._batch([request.model_copy(update={"limit": asked})])
+            (points,) = self._batch([request(leg, asked)])
         # In single precision as the server computes them; the in-memory engine answers in double.
         scores = array("f", [point.score for point in points])
         found = [Candidate(str(point.id), score) for point, score in zip(points, scores, strict=True)]

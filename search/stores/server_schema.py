@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from qdrant_client import QdrantClient, models
 
-from search.stores.dense import vector_name
 from search.stores.fields import field_of, indexed_keys, to_index
 from search.stores.payload import INDEXED
-from search.stores.plans import SPARSE
+from search.stores.plans import SPARSE, vector_params
 from search.stores.server_calls import Calls
 from search.stores.server_records import FIELDS
 from search.stores.server_sight import head_point
@@ -37,8 +36,8 @@ def make(calls: Calls, name: str, config: IndexConfig) -> None:
     """
     # Of vectors of length 1 the product is the cosine; and the engine leaves them as they were written.
     vectors = {
-        vector_name(size): models.VectorParams(size=size, distance=models.Distance.DOT)
-        for size in config.dimensions
+        vector: params.model_copy(update={"distance": models.Distance.DOT})
+        for vector, params in vector_params(config).items()
     }
     sparse = {SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)}
     _make(calls, records_name(name), {}, {}, [("keyword", field) for field in FIELDS])

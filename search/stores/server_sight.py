@@ -17,6 +17,7 @@ from typing import Any
 
 from qdrant_client import QdrantClient, models
 
+from search.plan import plan_from, plan_shape
 from search.stores.plans import keyword
 from search.stores.server_calls import Calls, PartialAnswerError
 from search.types import IndexConfig, StoreDamagedError, StoreUnavailableError
@@ -97,7 +98,13 @@ def head_point(config: IndexConfig) -> models.PointStruct:
         "format": FORMAT,
         "clock": tick(),
         "swept": False,
-        "config": json.dumps({"dimensions": config.dimensions, "fingerprint": dict(config.fingerprint)}),
+        "config": json.dumps(
+            {
+                "dimensions": config.dimensions,
+                "fingerprint": dict(config.fingerprint),
+                "plan": plan_shape(config.plan),
+            }
+        ),
     }
     return models.PointStruct(id=HEAD_ID, vector={}, payload=payload)
 
@@ -122,7 +129,8 @@ def config_from(name: str, head: Mapping[str, Any] | None) -> IndexConfig:
     try:
         shape = json.loads((head or {})["config"])
         version = int((head or {})["format"])
-        config = IndexConfig(tuple(int(size) for size in shape["dimensions"]), dict(shape["fingerprint"]))
+        sizes, plan = tuple(int(size) for size in shape["dimensions"]), plan_from(shape.get("plan", {}))
+        config = IndexConfig(sizes, dict(shape["fingerprint"]), plan)
     except (ValueError, KeyError, TypeError) as error:
         raise StoreDamagedError(
             f"the head of {name} on the Qdrant server cannot be read ({error!r}); restore a snapshot, or "

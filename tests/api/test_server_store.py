@@ -260,7 +260,7 @@ def test_a_collection_that_is_there_already_is_kept_to_go_back_to(start: Open, q
     catalog = stores.catalog_of(here.settings, here.data, qdrant.url)
     kept = catalog.home("default", "default").previous()
     assert kept is not None
-    store = stores.open_remote(catalog.home("default", "default"), kept)
+    store = stores.open_remote(catalog.home("default", "default"), kept, here.settings)
     assert [one.document.title for one in store.list_manifests()] == ["old"]
     store.close()
     stores.close(catalog)

@@ -108,7 +108,7 @@ def test_an_index_of_a_newer_program_is_refused(tmp_path):
     generation = catalog.create(tmp_path, "a", "b", CONFIG)
     shape = json.loads((generation / "index.json").read_text())
     (generation / "index.json").write_text(json.dumps(shape | {"format": 99}))
-    with pytest.raises(StoreUnavailableError, match="format 99; this program reads up to 1"):
+    with pytest.raises(StoreUnavailableError, match="format 99; this program reads up to 2"):
         catalog.read_config(generation)
 
 

@@ -1,0 +1,65 @@
+"""A rebuild takes over another plan of the dense leg, or shorter vectors, without embedding anything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedder.types import StoppedError
+from ingest.generations import Target, rebuild
+from search.plan import DensePlan
+from search.stores import catalog, succession
+from search.stores.dense import prefix
+
+
+def vectors(world) -> dict[str, np.ndarray]:
+    return {
+        one.id: world.live.read_chunks(one.id)[1].dense
+        for one in world.live.list_manifests()
+        if one.live is not None
+    }
+
+
+def test_an_optimised_index_has_the_plan_that_was_asked_for_and_the_same_vectors(
+    make_world, fill, tmp_path: Path
+):
+    world = fill(make_world(tmp_path, real=True))
+    before, rows = world.content(), vectors(world)
+    for plan in (DensePlan(quantization="int8", m=8), DensePlan(graph=False, on_disk=True)):
+        config = replace(world.live.config, plan=plan)
+        rebuild(world.live, Target(world.home, succession.OPTIMISE, config), world.seams())
+        assert catalog.read_config(catalog.current(world.home)).plan == plan
+        assert world.live.config.plan == plan
+        assert world.content() == before
+        for key, found in vectors(world).items():
+            assert np.allclose(found, rows[key], rtol=0, atol=1e-6)
+    world.close()
+
+
+def test_what_was_begun_for_another_plan_makes_way(world):
+    one, other = (replace(world.live.config, plan=DensePlan(m=m)) for m in (8, 32))
+    with pytest.raises(StoppedError):
+        rebuild(world.live, Target(world.home, succession.OPTIMISE, one), world.seams(stop=lambda: True))
+    begun = succession.planned(world.home)
+    asked = replace(other, plan=replace(other.plan, ef=999))
+    with pytest.raises(StoppedError):
+        rebuild(world.live, Target(world.home, succession.OPTIMISE, asked), world.seams(stop=lambda: True))
+    assert succession.planned(world.home).generation != begun.generation
+    begun = succession.planned(world.home)
+    rebuild(world.live, Target(world.home, succession.OPTIMISE, other), world.seams())
+    assert catalog.current(world.home).name == begun.generation  # only how it is asked differed
+    assert catalog.read_config(catalog.current(world.home)).plan == other.plan
+
+
+def test_shorter_vectors_are_cut_from_the_longer_ones_and_the_longer_ones_are_kept(world):
+    rows, old = vectors(world), catalog.current(world.home)
+    size = world.live.config.dimensions[0] // 2
+    config = replace(world.live.config, dimensions=(size,))
+    rebuild(world.live, Target(world.home, succession.MIGRATE, config), world.seams())
+    assert world.live.config == config
+    for key, found in vectors(world).items():
+        assert np.allclose(found, prefix(rows[key], size), rtol=0, atol=1e-6)
+    assert world.kept() == old.name
