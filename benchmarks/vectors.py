@@ -2,15 +2,15 @@
 
 The same seed gives the same vectors. Synthetic ones stand around a centre for every two hundred; like those
 of a model trained for it (Matryoshka), their first numbers say the most: the n-th varies as n to the power
-of -1/4, so that the first quarter of the numbers has half of the length squared. Real ones are of MiniLM, of
-texts in the BEIR layout cut into pieces of a thousand characters, copied with noise until there are enough: a
-copy stands as far from its original as the nearest other text does in the middle.
+of -1/4, so that the first quarter of the numbers has half of the length squared.Real ones are of MiniLM, of
+passages as they are ingested, copied with noise until there are enough: a copy stands as far from its original
+as the nearest other passage does in the middle.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,14 +18,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.types import Floats, SparseVector, Task, Vectors
+from embedder.engine import load_embedder
+from embedder.types import Floats, SparseVector, Vectors
+from evaluation.configuration import DEFAULT_CHUNK_TOKENS
+from evaluation.corpus import Cutting, build_corpus
+from evaluation.datasets import read_dataset
 from search.stores.base import Store
 from search.types import Chunk, DocumentInfo, Passage
 
 CHUNKS = 10  # of a document
 _TOGETHER = 2_000
 _NOISE = 1.1  # of a vector around its centre, in lengths of the centre
-_PIECE = 1_000  # characters
 _SEED = 7
 _EMPTY = SparseVector(np.empty(0, np.uint32), np.empty(0, np.float32))
 
@@ -88,8 +91,12 @@ def synthetic(points: int, dimension: int, questions: int) -> VectorSet:
 
 
 def real(folders: Sequence[Path], points: int, questions: int, cache: Path) -> VectorSet:
-    """MiniLM's vectors of these sets' texts and questions, which are kept in `cache`, tiled with noise."""
-    texts, asked = _embedded(folders, cache)
+    """MiniLM's vectors of these sets' passages and questions, kept in `cache` as evaluation does, tiled."""
+    return tiled(*_embedded(folders, cache), points, questions)
+
+
+def tiled(texts: Floats, asked: Floats, points: int, questions: int) -> VectorSet:
+    """Texts (n, dim), copied with noise until there are enough, and some of the questions (q, dim)."""
     random = np.random.default_rng(_SEED)
     noise = _distance(texts[random.permutation(len(texts))[:2_000]], texts)
     rows = [texts[random.permutation(len(texts))[:points]]]
@@ -108,32 +115,19 @@ def _distance(some: Floats, texts: Floats) -> float:
 
 
 def _embedded(folders: Sequence[Path], cache: Path) -> tuple[Floats, Floats]:
-    """(texts, dim) and (questions, dim), those of the cache where they are there."""
-    kept = cache / f"minilm-{'-'.join(sorted(folder.name for folder in folders))}.npz"
-    if not kept.exists():
-        from embedder.engine import load_embedder
-        from evaluation.datasets import read_dataset
-
-        sets = [read_dataset(folder) for folder in folders]
-        pieces = [piece for one in sets for found in one.documents.values() for piece in _pieces(found.text)]
-        asked = [text for one in sets for text in one.queries.values()]
-        embedder = load_embedder("sentence-transformers/all-MiniLM-L6-v2")
-        try:
-            texts = embedder.embed_texts(pieces, Task.PASSAGE)
-            questions = embedder.embed_texts(asked, Task.QUERY)
-        finally:
-            embedder.close()
-        cache.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, texts=texts, questions=questions)
-    found = np.load(kept)
-    return found["texts"], found["questions"]
-
-
-def _pieces(text: str) -> Iterator[str]:
-    for start in range(0, len(text), _PIECE):
-        piece = text[start : start + _PIECE]
-        if any(letter.isalnum() for letter in piece):
-            yield piece
+    """Passages (n, dim) as they are ingested, and questions (q, dim), of all sets."""
+    embedder = load_embedder("sentence-transformers/all-MiniLM-L6-v2")
+    cutting = Cutting("document", DEFAULT_CHUNK_TOKENS)
+    try:
+        made = [
+            build_corpus(read_dataset(folder), embedder, cutting, cache, lambda *_: None)
+            for folder in folders
+        ]
+        context, size = embedder.description.context, embedder.dimension
+    finally:
+        embedder.close()
+    texts = np.concatenate([corpus.vectors(context, size) for corpus in made])
+    return texts, np.concatenate([corpus.queries for corpus in made])
 
 
 def _unit(rows: NDArray[np.float32]) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.index import read_plan
-from benchmarks.vectors import real, synthetic
+from benchmarks.vectors import synthetic, tiled
 from search.plan import DensePlan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,12 +44,11 @@ def test_synthetic_vectors_say_half_of_it_in_the_first_quarter_of_their_numbers(
     assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
 
 
-def test_copies_of_real_vectors_stand_as_far_off_as_the_nearest_other_text(tmp_path: Path) -> None:
+def test_copies_of_real_vectors_stand_as_far_off_as_the_nearest_other_text() -> None:
     random = np.random.default_rng(0)
     texts = random.standard_normal((500, 32)).astype(np.float32)
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
-    np.savez(tmp_path / "minilm-some.npz", texts=texts, questions=texts[:20])
-    made = real([Path("some")], 1_300, 10, tmp_path)
+    made = tiled(texts, texts[:20], 1_300, 10)
     assert (made.rows.shape, made.questions.shape) == ((1_300, 32), (10, 32))
     nearest = np.sort(texts @ texts.T, axis=1)[:, -2]
     copies = (texts * made.rows[500:1_000]).sum(1)
