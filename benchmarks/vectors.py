@@ -2,9 +2,9 @@
 
 The same seed gives the same vectors. Synthetic ones stand around a centre for every two hundred; like those
 of a model trained for it (Matryoshka), their first numbers say the most: the n-th varies as n to the power
-of -1/4, so that the first quarter of the numbers has half of the length squared.Real ones are of MiniLM, of
-passages as they are ingested, copied with noise until there are enough: a copy stands as far from its original
-as the nearest other passage does in the middle.
+of -1/4, so that the first quarter of the numbers has half of the length squared. Real ones are of MiniLM, of
+passages as they are ingested, copied with noise until there are enough: a copy stands as far from its
+original as the nearest other passage does in the middle.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from embedder.engine import load_embedder
 from embedder.types import Floats, SparseVector, Vectors
-from evaluation.configuration import DEFAULT_CHUNK_TOKENS
 from evaluation.corpus import Cutting, build_corpus
 from evaluation.datasets import read_dataset
+from evaluation.run import DEFAULT_CHUNK_TOKENS
 from search.stores.base import Store
 from search.types import Chunk, DocumentInfo, Passage
 
