@@ -13,7 +13,7 @@ from api.errors import ApiError, job_error
 from api.metrics import Metrics
 from api.models import Models
 from api.opened import Opened, assemble
-from api.plans import asked_as_set
+from api.plans import asking
 from api.rebuilding import Rebuilds
 from api.settings import Settings
 from api.shelf import Shelf
@@ -101,8 +101,8 @@ class Service:
         """What an index made now with this model is made with.
 
         Raises:
-            ApiError: `DIMENSIONS` has a size the model was not trained for.
-            FingerprintError: `PLAN` has a size that is not stored.
+            ApiError, FingerprintError: `DIMENSIONS` has a size the model was not trained for, or `PLAN` one
+                that is not stored.
         """
         return self._models.config(embedder, self.analyzer)
 
@@ -226,10 +226,7 @@ class Service:
             recovered = commit.recover(store)
             if recovered:
                 logger.info("finished %d documents that a killed process left in flight", recovered)
-        except (
-            DiskFullError,
-            BusyError,
-        ) as full:  # nothing is needed to answer; the next write recovers first
+        except (DiskFullError, BusyError) as full:  # not needed to answer; the next write recovers first
             logger.warning("what is in flight in %s/%s is left so for now: %s", tenant, collection, full)
         except BaseException:
             store.close()  # left open, it would refuse every later opening
@@ -246,7 +243,7 @@ class Service:
 
     def open_store(self, generation: Path, config: IndexConfig) -> Store:
         """Open a generation's folder; how it is asked is as set now, however it was built."""
-        return EdgeStore(generation, asked_as_set(config, self.settings), self._lock_fd)
+        return EdgeStore(generation, config.asked_by(asking(self.settings)), self._lock_fd)
 
     def take_over(self, tenant: str, collection: str, store: Store, folder: Path | None) -> None:
         """Let another generation answer from now on; only while its `SwitchStore` is `switching`."""

@@ -13,7 +13,7 @@ from api import places, stores
 from api.doors import is_loopback, keys_needed
 from api.keys import KeysError, KeyStore
 from api.owner import DataError, socket_path, try_lock
-from api.plans import asked_as_set, plan_of, set_plan
+from api.plans import asking, plan_of, set_plan
 from api.settings import EMBEDDED, Settings, origins
 from embedder.defaults import default_model
 from embedder.types import EmbedderError
@@ -123,7 +123,7 @@ def _plan(settings: Settings, tenant: str, collection: str) -> Finding:
         plan_of(settings, config.dimensions)
     except SearchError as error:
         return "error", str(error)
-    config = asked_as_set(config, settings)
+    config = config.asked_by(asking(settings))
     wanted = set_plan(settings, config)
     if wanted:
         return "warn", f"the index is {config.plan}; `latewood optimise` builds what is set now: {wanted}"

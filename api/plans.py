@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import Any
 
 from api.settings import Settings
+from ingest.report import Report
 from search.plan import FLAT, HNSW, DensePlan, read_stages
+from search.stores.base import Store
 from search.types import FingerprintError, IndexConfig
 
 
@@ -37,10 +39,9 @@ def plan_of(settings: Settings, dimensions: Sequence[int]) -> DensePlan:
     return plan
 
 
-def asked_as_set(config: IndexConfig, settings: Settings) -> IndexConfig:
-    """An index as it was built, asked as is set now."""
-    asked = replace(config.plan, oversampling=settings.oversampling, ef=settings.hnsw_ef)
-    return replace(config, plan=asked)
+def asking(settings: Settings) -> DensePlan:
+    """How any index is asked, however it was built."""
+    return DensePlan(oversampling=settings.oversampling, ef=settings.hnsw_ef)
 
 
 def set_plan(settings: Settings, config: IndexConfig) -> str:
@@ -50,3 +51,18 @@ def set_plan(settings: Settings, config: IndexConfig) -> str:
     except FingerprintError as error:
         return str(error)
     return "" if plan == config.plan else str(plan)
+
+
+def rebuilt(live: Store, before: IndexConfig, report: Report) -> dict[str, Any]:
+    """What a rebuild came to, for its job."""
+    return {
+        "model": live.config.fingerprint.get("model", ""),
+        "previous": before.fingerprint.get("model", ""),
+        "dimensions": list(live.config.dimensions),
+        "plan": str(live.config.plan),
+        "changed": not live.config.same_vectors(before),
+        "moved": report.finished,
+        "documents": report.documents,
+        "chunks": report.chunks,
+        "seconds": round(report.seconds, 3),
+    }

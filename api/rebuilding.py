@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from api import places, stores
 from api.errors import ApiError
 from api.models import fingerprint
-from api.plans import plan_of
+from api.plans import plan_of, rebuilt
 from embedder.types import StoppedError
 from ingest.generations import Seams, Target, rebuild
 from ingest.jobs import Job, JobError
@@ -284,17 +284,7 @@ class Rebuilds:
             stats = live.stats()
             report.documents, report.chunks, report.current = stats.documents, stats.chunks, ""
             report.seconds = monotonic() - started
-            job.result = {
-                "model": _model(live.config),
-                "previous": _model(before),
-                "dimensions": list(live.config.dimensions),
-                "plan": str(live.config.plan),
-                "changed": not live.config.same_vectors(before),
-                "moved": report.finished,
-                "documents": stats.documents,
-                "chunks": stats.chunks,
-                "seconds": round(report.seconds, 3),
-            }
+            job.result = rebuilt(live, before, report)
             return report
 
         return service.jobs.submit(*key, "", run)
@@ -343,10 +333,6 @@ class Rebuilds:
         """The same vectors, kept and searched as is set now."""
         live = self._live_config(key)
         return replace(live, plan=plan_of(self._service.settings, live.dimensions))
-
-
-def _model(config: IndexConfig) -> str:
-    return config.fingerprint.get("model", "")
 
 
 def _tell(work: Future[None]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -24,7 +24,7 @@ from embedder.sources import Source
 from ingest.paths import read_templates
 from search.languages import AUTO, check_language
 from search.lexical import K1, B
-from search.plan import DTYPES, FLAT, HNSW, QUANTIZATIONS, read_stages
+from search.plan import HNSW, Dtype, Quantization, check_plan
 from search.stores.catalog import check_names
 from search.stores.server_options import ServerOptions
 
@@ -95,13 +95,13 @@ class Settings(BaseSettings):
     dimensions: Annotated[tuple[int, ...], NoDecode] = Field(
         (), description="stored Matryoshka sizes, e.g. `1024,256`; by model"
     )
-    plan: str = Field(
+    plan: Annotated[str, AfterValidator(check_plan)] = Field(
         HNSW,
         description="how the dense leg searches: `hnsw`, `flat` (every vector), or stored sizes, one after "
         "the other, e.g. `256-1024`",
     )
-    vector_dtype: str = Field("float32", description="of stored vectors: `float32` or `float16`")
-    quantization: str = Field(
+    vector_dtype: Dtype = Field("float32", description="of stored vectors: `float32` or `float16`")
+    quantization: Quantization = Field(
         "int8", description="of the vectors that are searched: `none`, `int8`, `turbo` (4 bits) or `binary`"
     )
     oversampling: float = Field(
@@ -237,21 +237,6 @@ class Settings(BaseSettings):
     def _in_process(cls, value: str) -> str:
         if value != "sqlite":
             raise ValueError("this version has no other queue; leave JOBS out or set `sqlite`")
-        return value
-
-    @field_validator("plan")
-    @classmethod
-    def _plan(cls, value: str) -> str:
-        if value not in (HNSW, FLAT):
-            read_stages(value)
-        return value
-
-    @field_validator("vector_dtype", "quantization")
-    @classmethod
-    def _kept_as(cls, value: str, info: ValidationInfo) -> str:
-        allowed = DTYPES if info.field_name == "vector_dtype" else QUANTIZATIONS
-        if value not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}")
         return value
 
     @field_validator("language")

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from api.errors import ApiError
-from api.plans import asked_as_set
+from api.plans import asking
 from api.settings import EMBEDDED, Settings
 from search.stores.edge import EdgeStore
 from search.stores.homes import Catalog, FolderCatalog, FolderHome, Home
@@ -84,7 +84,7 @@ def open_remote(home: Home, generation: str, settings: Settings) -> ServerStore:
     """Open a generation on a server; how it is asked is as set now, however it was built."""
     if not isinstance(home, ServerHome):
         raise TypeError(f"{home} is not on a server")
-    return home.open(generation, lambda made: asked_as_set(made, settings))
+    return home.open(generation, asking(settings))
 
 
 def kill(store: Store) -> None:

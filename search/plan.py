@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_args
 
-DTYPES = ("float32", "float16")
-QUANTIZATIONS = ("none", "int8", "turbo", "binary")
+Dtype = Literal["float32", "float16"]
+Quantization = Literal["none", "int8", "turbo", "binary"]
+DTYPES: tuple[str, ...] = get_args(Dtype)
+QUANTIZATIONS: tuple[str, ...] = get_args(Quantization)
 """None; one byte a number; TurboQuant (arXiv 2504.19874), four bits; one bit."""
 
 HNSW, FLAT = "hnsw", "flat"
@@ -101,6 +103,41 @@ class DensePlan:
         return ", ".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class IndexConfig:
+    """What an index was made with; kept beside it, held against what opens it.
+
+    Attributes:
+        dimensions: stored Matryoshka sizes, largest first; one named vector each.
+        fingerprint: model, revision, adapters, prompts, pooling, analyser: must agree, or the
+            open is refused.
+        plan: how the vectors are kept and searched; another one is for the next generation.
+
+    Raises:
+        ValueError: sizes out of order, or a plan that does not fit them.
+    """
+
+    dimensions: tuple[int, ...]
+    fingerprint: Mapping[str, str]
+    plan: DensePlan = field(default_factory=DensePlan)
+
+    def __post_init__(self) -> None:
+        sizes = list(self.dimensions)
+        if not sizes or sizes != sorted(set(sizes), reverse=True) or sizes[-1] < 1:
+            raise ValueError(f"dimensions {sizes} must be one or more, the largest first, none twice")
+        self.plan.sizes(self.dimensions)
+
+    def same_vectors(self, other: IndexConfig) -> bool:
+        """Whether both hold the same vectors, kept and searched as they may be."""
+        return (self.dimensions, self.fingerprint) == (other.dimensions, other.fingerprint)
+
+    def asked_by(self, plan: DensePlan | None) -> IndexConfig:
+        """The same index, asked as this plan asks: kept and searched as it was built."""
+        if plan is None:
+            return self
+        return replace(self, plan=replace(self.plan, oversampling=plan.oversampling, ef=plan.ef))
+
+
 def plan_shape(plan: DensePlan) -> dict[str, Any]:
     """A plan for JSON."""
     return {**asdict(plan), "stages": list(plan.stages)}
@@ -126,6 +163,17 @@ def read_stages(text: str) -> tuple[int, ...]:
     if len(parts) < 2 or not all(part.strip().isdecimal() for part in parts):
         raise ValueError(f"{text!r:.60} is no plan; use {HNSW}, {FLAT}, or sizes that grow, as in 256-1024")
     return DensePlan(stages=tuple(int(part) for part in parts)).stages
+
+
+def check_plan(text: str) -> str:
+    """Let through what can be a plan's name.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if text not in (HNSW, FLAT):
+        read_stages(text)
+    return text
 
 
 def _joined(stages: Sequence[int]) -> str:

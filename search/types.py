@@ -15,7 +15,7 @@ from search.errors import SearchError as SearchError
 from search.errors import StoreDamagedError as StoreDamagedError
 from search.errors import StoreError as StoreError
 from search.errors import StoreUnavailableError as StoreUnavailableError
-from search.plan import DensePlan
+from search.plan import IndexConfig as IndexConfig
 
 MetadataValue = str | int | float | bool | list[str] | list[int] | list[float]
 
@@ -316,35 +316,6 @@ class Fused:
     id: str
     score: float
     legs: Mapping[str, LegTrace]
-
-
-@dataclass(frozen=True, slots=True)
-class IndexConfig:
-    """What an index was made with; kept beside it, held against what opens it.
-
-    Attributes:
-        dimensions: stored Matryoshka sizes, largest first; one named vector each.
-        fingerprint: model, revision, adapters, prompts, pooling, analyser: must agree, or the
-            open is refused.
-        plan: how the vectors are kept and searched; another one is for the next generation.
-
-    Raises:
-        ValueError: sizes out of order, or a plan that does not fit them.
-    """
-
-    dimensions: tuple[int, ...]
-    fingerprint: Mapping[str, str]
-    plan: DensePlan = field(default_factory=DensePlan)
-
-    def __post_init__(self) -> None:
-        sizes = list(self.dimensions)
-        if not sizes or sizes != sorted(set(sizes), reverse=True) or sizes[-1] < 1:
-            raise ValueError(f"dimensions {sizes} must be one or more, the largest first, none twice")
-        self.plan.sizes(self.dimensions)
-
-    def same_vectors(self, other: IndexConfig) -> bool:
-        """Whether both hold the same vectors, kept and searched as they may be."""
-        return (self.dimensions, self.fingerprint) == (other.dimensions, other.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)

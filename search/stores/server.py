@@ -16,6 +16,7 @@ from qdrant_client import models
 
 from embedder.types import Vectors
 from search.facets import Facets, check_key, count
+from search.plan import DensePlan
 from search.stores import server_schema
 from search.stores.dense import check_query, check_vectors
 from search.stores.filters import check
@@ -65,15 +66,8 @@ _log = logging.getLogger(__name__)
 class ServerStore:
     """One generation on a server. Safe to share by threads; close it to take the writer's note away."""
 
-    def __init__(
-        self, calls: Calls, name: str, as_asked: Callable[[IndexConfig], IndexConfig] = lambda made: made
-    ) -> None:
-        """Open the collection.
-
-        Args:
-            calls: to the server.
-            name: of the collection.
-            as_asked: what it was made with, to how it is asked from now on.
+    def __init__(self, calls: Calls, name: str, asked: DensePlan | None = None) -> None:
+        """Open the collection; where `asked` is given, it is asked as that plan asks.
 
         Raises:
             StoreDamagedError: it was not made whole.
@@ -81,7 +75,7 @@ class ServerStore:
         """
         self._calls = calls
         self._name = name
-        self._config = as_asked(config_from(name, read_head(calls, name)))
+        self._config = config_from(name, read_head(calls, name)).asked_by(asked)
         self._points = ServerManifests(calls, name)
         self._reads = ServerReads(calls, name, self._config, self._points)
         self._records = ServerRecords(calls, server_schema.records_name(name))

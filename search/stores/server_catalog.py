@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
 from qdrant_client import QdrantClient, models
 
+from search.plan import DensePlan
 from search.stores import server_schema
 from search.stores.catalog import check_names
 from search.stores.server import ServerStore
@@ -103,11 +104,9 @@ class ServerHome:
     def __str__(self) -> str:
         return f"{self.alias} on the Qdrant server"
 
-    def open(
-        self, generation: str, as_asked: Callable[[IndexConfig], IndexConfig] = lambda made: made
-    ) -> ServerStore:
-        """Open a generation's store; `as_asked` as it takes it."""
-        return ServerStore(self._calls, generation, as_asked)
+    def open(self, generation: str, asked: DensePlan | None = None) -> ServerStore:
+        """Open a generation's store; `asked` as it takes it."""
+        return ServerStore(self._calls, generation, asked)
 
     def current(self) -> str | None:
         """See `Home.current`."""
