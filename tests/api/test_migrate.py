@@ -380,7 +380,7 @@ def test_the_commands_say_what_they_did(
     run("ingest", str(tmp_path))
     told = json.loads(run("migrate", "--model", "backwards", "--json"))
     assert (told["model"], told["previous"], told["moved"]) == ("backwards", "words", 2)
-    assert "words answers now" in run("migrate", "--rollback")
+    assert "words (16 dimensions) answers now" in run("migrate", "--rollback")
     assert json.loads(run("optimise", "--json"))["documents"] == 2
     run("migrate", "--model", "nosuch", code=3)
 

@@ -52,4 +52,4 @@ def test_copies_of_real_vectors_stand_as_far_off_as_the_nearest_other_text() -> 
     assert (made.rows.shape, made.questions.shape) == ((1_300, 32), (10, 32))
     nearest = np.sort(texts @ texts.T, axis=1)[:, -2]
     copies = (texts * made.rows[500:1_000]).sum(1)
-    assert np.median(copies) == pytest.approx(np.median(nearest), abs=0.01)
+    assert np.median(copies) == pytest.approx(np.median(nearest), abs=0.03)

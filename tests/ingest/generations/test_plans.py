@@ -13,6 +13,7 @@ from ingest.generations import Target, rebuild
 from search.plan import DensePlan
 from search.stores import catalog, succession
 from search.stores.dense import prefix
+from search.stores.homes import FolderHome
 
 
 def vectors(world) -> dict[str, np.ndarray]:
@@ -30,7 +31,7 @@ def test_an_optimised_index_has_the_plan_that_was_asked_for_and_the_same_vectors
     before, rows = world.content(), vectors(world)
     for plan in (DensePlan(quantization="int8", m=8), DensePlan(graph=False, on_disk=True)):
         config = replace(world.live.config, plan=plan)
-        rebuild(world.live, Target(world.home, succession.OPTIMISE, config), world.seams())
+        rebuild(world.live, Target(FolderHome(world.home), succession.OPTIMISE, config), world.seams())
         assert catalog.read_config(catalog.current(world.home)).plan == plan
         assert world.live.config.plan == plan
         assert world.content() == before
@@ -42,14 +43,22 @@ def test_an_optimised_index_has_the_plan_that_was_asked_for_and_the_same_vectors
 def test_what_was_begun_for_another_plan_makes_way(world):
     one, other = (replace(world.live.config, plan=DensePlan(m=m)) for m in (8, 32))
     with pytest.raises(StoppedError):
-        rebuild(world.live, Target(world.home, succession.OPTIMISE, one), world.seams(stop=lambda: True))
+        rebuild(
+            world.live,
+            Target(FolderHome(world.home), succession.OPTIMISE, one),
+            world.seams(stop=lambda: True),
+        )
     begun = succession.planned(world.home)
     asked = replace(other, plan=replace(other.plan, ef=999))
     with pytest.raises(StoppedError):
-        rebuild(world.live, Target(world.home, succession.OPTIMISE, asked), world.seams(stop=lambda: True))
+        rebuild(
+            world.live,
+            Target(FolderHome(world.home), succession.OPTIMISE, asked),
+            world.seams(stop=lambda: True),
+        )
     assert succession.planned(world.home).generation != begun.generation
     begun = succession.planned(world.home)
-    rebuild(world.live, Target(world.home, succession.OPTIMISE, other), world.seams())
+    rebuild(world.live, Target(FolderHome(world.home), succession.OPTIMISE, other), world.seams())
     assert catalog.current(world.home).name == begun.generation  # only how it is asked differed
     assert catalog.read_config(catalog.current(world.home)).plan == other.plan
 
@@ -58,7 +67,7 @@ def test_shorter_vectors_are_cut_from_the_longer_ones_and_the_longer_ones_are_ke
     rows, old = vectors(world), catalog.current(world.home)
     size = world.live.config.dimensions[0] // 2
     config = replace(world.live.config, dimensions=(size,))
-    rebuild(world.live, Target(world.home, succession.MIGRATE, config), world.seams())
+    rebuild(world.live, Target(FolderHome(world.home), succession.MIGRATE, config), world.seams())
     assert world.live.config == config
     for key, found in vectors(world).items():
         assert np.allclose(found, prefix(rows[key], size), rtol=0, atol=1e-6)
