@@ -25,6 +25,11 @@ router = APIRouter(
 )
 EVERY = 0.2
 BEAT = 15.0
+EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "description": "the job, as JSON"}},
+}
 
 
 @router.post("", status_code=202, dependencies=[Depends(admin_only)])
@@ -59,7 +64,11 @@ def cancel(id: str, service: ServiceOf, tenant: TenantOf) -> dict[str, Any]:
     return job.as_dict()
 
 
-@router.get("/{id}/events")
+@router.get(
+    "/{id}/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": EVENT}}}},
+)
 async def events(id: str, service: ServiceOf, tenant: TenantOf) -> StreamingResponse:
     """Server-sent events: the job's state at each change, until it has ended.
 

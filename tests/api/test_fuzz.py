@@ -46,6 +46,12 @@ def schema(app: Any) -> Any:
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
+def generated(examples: int, **more: Any) -> settings:
+    """Few examples are the same each time, so that they surprise nobody; the many of a soak are not."""
+    few = examples < 50
+    return settings(max_examples=examples, suppress_health_check=CALM, database=None, derandomize=few, **more)
+
+
 def ask_all(schema: Any, examples: int) -> dict[str, Counter[int]]:
     """Send generated requests to every operation and check each answer; the statuses that came."""
     seen = {}
@@ -63,7 +69,7 @@ def ask(operation: Any, examples: int) -> Counter[int]:
     cases = st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in modes))
     statuses: Counter[int] = Counter()
 
-    @settings(max_examples=examples, suppress_health_check=CALM, database=None)
+    @generated(examples)
     @given(case=cases)
     def send(case: Any) -> None:
         answer = case.call()
@@ -90,24 +96,31 @@ def test_every_operation_answers_as_it_is_described(schema: Any) -> None:
     assert {"POST /search", "GET /documents", "POST /documents", "POST /v1/embeddings"} <= answered
 
 
-def walk(schema: Any, examples: int, steps: int) -> None:
-    """Requests in a row, each with what an earlier one answered: documents, jobs, collections."""
+def walk(schema: Any, http: TestClient, finish: Any, examples: int, steps: int) -> None:
+    """Requests in a row, each with what an earlier one answered: documents, jobs, collections.
+
+    Each row begins with nothing, and waits for what it handed in: the same row has the same answers.
+    """
     machine = schema.as_state_machine()
 
-    class Checked(machine):  # type: ignore[misc, valid-type]
+    class Row(machine):  # type: ignore[misc, valid-type]
+        def setup(self) -> None:
+            for name in http.get("/collections").json()["collections"]:
+                assert http.delete(f"/collections/{name}").status_code == 204
+            super().setup()
+
         def validate_response(self, response: Any, case: Any, *args: Any, **kwargs: Any) -> None:
             case.validate_response(response, excluded_checks=LEFT_OUT)
             assert response.status_code < 500
+            if response.status_code == 202 and "job_ids" in response.text:
+                for job in response.json()["job_ids"]:
+                    finish(http, job)
 
-    Checked.run(
-        settings=settings(
-            max_examples=examples, stateful_step_count=steps, suppress_health_check=CALM, database=None
-        )
-    )
+    Row.run(settings=generated(examples, stateful_step_count=steps))
 
 
-def test_requests_in_a_row_are_answered_as_described(schema: Any) -> None:
-    walk(schema, 4, 8)
+def test_requests_in_a_row_are_answered_as_described(schema: Any, app: Any, finish: Any) -> None:
+    walk(schema, TestClient(app), finish, 4, 8)
 
 
 @pytest.mark.soak
@@ -116,5 +129,5 @@ def test_every_operation_answers_as_it_is_described_for_long(schema: Any) -> Non
 
 
 @pytest.mark.soak
-def test_long_rows_of_requests_are_answered_as_described(schema: Any) -> None:
-    walk(schema, 60, 20)
+def test_long_rows_of_requests_are_answered_as_described(schema: Any, app: Any, finish: Any) -> None:
+    walk(schema, TestClient(app), finish, 60, 20)
