@@ -14,7 +14,7 @@ from api import output
 from api.commands import WRONG_USE, CommandError, finish
 from api.evaluate_cli import bench_on, known_errors
 from api.settings import load
-from api.tune_cli import number_list, scoring_progress
+from api.tuning import number_list, scoring_progress
 from search.fusion import Fusion
 from search.stores import catalog
 from search.types import QueryError

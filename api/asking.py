@@ -44,4 +44,4 @@ def fusion_of(service: Service, tenant: str, body: SearchBody) -> Fusion:
     """The fusion that is asked for, else the collection's own."""
     if body.fusion is None:
         return service.fusion(tenant, body.collection)
-    return Fusion(body.fusion.method, body.fusion.k, body.fusion.weights)
+    return Fusion(**body.fusion.model_dump())

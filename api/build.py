@@ -30,7 +30,7 @@ from ingest.sources import folder_uri, path_of
 from ingest.sync import SyncOptions, Work, sync
 from ingest.uploads import Spool, Spooled, take_upload
 from search.analyzer import Analyzer
-from search.fusion import Fusion
+from search.fusion import SHIPPED, Fusion
 from search.stores import catalog
 from search.stores.base import Store
 from search.stores.edge import EdgeStore
@@ -203,7 +203,7 @@ class Service:
             StoreDamagedError: the file of the collection's defaults cannot be read.
         """
         current = defaults.read(catalog.home_of(self.data, tenant, collection)).now.current
-        return Fusion() if current is None else current.configuration.fusion
+        return SHIPPED if current is None else current.configuration.fusion
 
     def _open(self, tenant: str, collection: str, embedder: Embedder | None) -> Opened:
         """Open a collection; one that is not there is made with `embedder`, if there is one."""

@@ -21,6 +21,7 @@ from api.commands import (
     CommandError,
     Deletion,
     ask,
+    by_leg,
     existing_data,
     finish,
     ingest_all,
@@ -112,6 +113,13 @@ def search(
         str | None, typer.Option("--filter", help='JSON, e.g. {"type":"eq","key":"kind","value":"pdf"}')
     ] = None,
     group_by: Annotated[str | None, typer.Option(help="document: each once, by its best passage")] = None,
+    fusion: Annotated[str | None, typer.Option(help="rrf, dbsf or convex, instead of the default")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="of the legs, e.g. dense=0.4,bm25=0.6; 1 where left out")
+    ] = None,
+    min_score: Annotated[
+        str | None, typer.Option(help="least score in a leg, e.g. dense=0.3: below it, it does not count")
+    ] = None,
     explain: Annotated[bool, typer.Option(help="show why each passage stands where it stands")] = False,
 ) -> None:
     """Find the passages that answer a question."""
@@ -122,6 +130,11 @@ def search(
             options["filters"] = json_option("--filter", filters)
         if group_by is not None:
             options["group_by"] = group_by
+        if fusion is not None or weights is not None:
+            chosen = {} if fusion is None else {"method": fusion}
+            options["fusion"] = {**chosen, "weights": by_leg("--weights", weights or "")}
+        if min_score is not None:
+            options["min_score"] = by_leg("--min-score", min_score)
         found = ask(data, tenant, collection, lambda client: client.search(query, **options))
         output.emit(as_json, found, lambda answer: output.render_results(answer, query, explain=explain))
         return 0

@@ -202,6 +202,16 @@ def json_option(name: str, text: str) -> Any:
         raise CommandError(WRONG_USE, "invalid_json", f"{name} is not JSON: {error}") from error
 
 
+def by_leg(name: str, text: str) -> dict[str, float]:
+    """Read an option that is numbers by leg: `dense=0.4,bm25=0.6`; the service knows the legs and limits."""
+    try:
+        pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+        return {leg.strip(): float(number) for leg, _, number in pairs}
+    except ValueError as error:
+        message = f"{name} {text!r} must be legs and numbers such as dense=0.4,bm25=0.6"
+        raise CommandError(WRONG_USE, "wrong_use", message) from error
+
+
 def finish(as_json: bool, run: Callable[[], int]) -> NoReturn:
     """Run a command and leave with its exit code; every known error becomes one line or one object."""
     try:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from embedder.sources import Source
 from embedder.types import ModelDescription, Task
+from search.languages import LANGUAGES
+
+
+def _code(language: str) -> str:
+    if language not in LANGUAGES:
+        raise ValueError(f"{language!r} is not one of {', '.join(LANGUAGES)}; leave `knows` out")
+    return language
 
 
 class DescribedModel(BaseModel):
@@ -25,6 +32,9 @@ class DescribedModel(BaseModel):
     prompts: dict[Task, str] = Field(default={}, description="text put before the input, by task")
     licence: str = "unknown"
     languages: str = "unknown"
+    knows: tuple[Annotated[str, AfterValidator(_code)], ...] = Field(
+        (), description="ISO 639-1 codes, where it knows these languages only"
+    )
 
     def described(self) -> ModelDescription:
         """As the embedder takes it."""

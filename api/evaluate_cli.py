@@ -15,7 +15,7 @@ import typer
 from api import output
 from api.commands import UNREACHABLE, WRONG_USE, CommandError, finish
 from api.settings import Settings, load
-from search.fusion import Fusion
+from search.fusion import SHIPPED, Fusion
 from search.request import MODES
 from search.stores import catalog
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:  # the command line starts without numpy's, torch's or the eva
     from evaluation.corpus import Progress
     from evaluation.run import Row, Workbench
 
-SHIPPED = "samples"
+SAMPLES = "samples"
 
 
 def evaluate(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     dataset: Annotated[
-        str, typer.Argument(help=f"folder in the BEIR layout, or `{SHIPPED}`: the set that ships")
+        str, typer.Argument(help=f"folder in the BEIR layout, or `{SAMPLES}`: the set that ships")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
     data: Annotated[Path | None, typer.Option(help="data directory (LATEWOOD_DATA), for the cache")] = None,
@@ -37,7 +37,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     modes: Annotated[str, typer.Option(help="which to score, divided by commas")] = "bm25,dense,hybrid",
     split: Annotated[str, typer.Option(help="reads qrels/SPLIT.tsv")] = "dev",
     unit: Annotated[str, typer.Option(help="document, or passage: the set's own")] = "document",
-    fusion: Annotated[str, typer.Option(help="of hybrid: rrf, dbsf, convex")] = "rrf,convex",
+    fusion: Annotated[str, typer.Option(help="of hybrid: shipped, rrf, dbsf, convex")] = "shipped,rrf",
     context: Annotated[str | None, typer.Option(help="0 to 1, e.g. 0,0.5,1")] = None,
     dimensions: Annotated[str | None, typer.Option(help="vector sizes, e.g. 1024,256")] = None,
     chunk_tokens: Annotated[str | None, typer.Option(help="tokens of a chunk, e.g. 128,256")] = None,
@@ -52,7 +52,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
         catalog.check_names(tenant, collection)
         chosen = {
             "modes": _words("--modes", modes, tuple(MODES)),
-            "fusions": tuple(Fusion(method) for method in _words("--fusion", fusion, None)),
+            "fusions": tuple(map(_fusion, _words("--fusion", fusion, None))),
             "contexts": _numbers("--context", context, float, _if_set(settings.context)),
             "dimensions": _numbers("--dimensions", dimensions, int, settings.dimensions),
             "chunk_tokens": _numbers("--chunk-tokens", chunk_tokens, int, (settings.chunk_tokens,)),
@@ -151,7 +151,7 @@ def known_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _folder(dataset: str) -> Iterator[Path]:
-    if dataset == SHIPPED and not Path(dataset).exists():
+    if dataset == SAMPLES and not Path(dataset).exists():
         with as_file(files("api") / "samples") as samples:
             yield samples / "judged"
     else:
@@ -183,6 +183,10 @@ def _progress() -> Iterator[Progress]:
     yield plain
 
 
+def _fusion(word: str) -> Fusion:
+    return SHIPPED if word == "shipped" else Fusion(word)
+
+
 def _if_set(value: float | None) -> tuple[float, ...]:
     return () if value is None else (value,)
 
@@ -191,7 +195,7 @@ def _words(option: str, text: str, known: tuple[str, ...] | None) -> tuple[str, 
     words = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     wrong = [word for word in words if known is not None and word not in known]
     if wrong or not words:
-        said = ", ".join(known or ()) or "rrf, dbsf, convex"
+        said = ", ".join(known or ()) or "shipped, rrf, dbsf, convex"
         message = f"{option} {(wrong or [text])[0]!r} is not known; one or more of: {said}"
         raise CommandError(WRONG_USE, "wrong_use", message)
     return words

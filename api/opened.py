@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from api.models import QueryEmbedder, fingerprint
 from api.settings import Settings
+from embedder.models import languages_known
 from embedder.types import Embedder
 from ingest.pipeline import Index
 from search.query import Limits
@@ -54,7 +55,10 @@ def assemble(service: Service, tenant: str, collection: str, live: SwitchStore) 
         return query_embedder()
 
     to_vector = QueryEmbedder(held, query_embedder, config.dimensions[0])
-    searcher = Searcher(held.store, to_vector, service.analyzer, limits_of(settings), service.reranker, check)
+    knows = languages_known(config.fingerprint.get("model", ""), settings.source.described)
+    searcher = Searcher(
+        held.store, to_vector, service.analyzer, limits_of(settings), service.reranker, check, knows
+    )
     index = Index(tenant, collection, live, embedder, service.analyzer, settings.chunk_tokens)
     return Opened(live, searcher, index)
 

@@ -171,6 +171,8 @@ def render_results(answer: Mapping[str, Any], question: str, *, explain: bool) -
         line("nothing found")
     for number, result in enumerate(answer["results"], 1):
         _render_result(number, result, question, explain=explain)
+    if explain and answer.get("fusion"):
+        _render_fusion(answer["fusion"])
     took = answer["took_ms"]
     count = len(answer["results"])
     line(f"{count} passage{'s' * (count != 1)}, {answer['mode']}, {took['total']:.0f} ms")
@@ -188,6 +190,12 @@ def _render_result(number: int, result: Mapping[str, Any], question: str, *, exp
         for name, leg in result["explain"]["legs"].items():
             line(f"   {name}: rank {leg['rank']}, score {leg['score']:.4f}, adds {leg['contribution']:.5f}")
     line()
+
+
+def _render_fusion(fusion: Mapping[str, Any]) -> None:
+    weights = ", ".join(f"{leg} {weight:g}" for leg, weight in fusion["weights"].items())
+    told = " (the model does not know the question's language)" if fusion["foreign"] else ""
+    line(f"fused by {fusion['method']}: {weights}{told}")
 
 
 def _pages(result: Mapping[str, Any]) -> str:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, Field
 
 from api.schemas import Strict, shown
 from search.answer import Hit, SearchResult
+from search.fusion import SHIPPED, Fusion
+from search.request import MODES
 from search.types import MetadataValue
 
 MOST = 1e6
@@ -16,12 +18,19 @@ MOST = 1e6
 
 
 class FusionBody(Strict):
-    """How the legs' lists become one."""
+    """How the legs' lists become one; used as it is given, nothing is added from the defaults."""
 
-    method: Literal["rrf", "dbsf", "convex"] = "rrf"
+    method: Literal["rrf", "dbsf", "convex"] = "convex"
     k: float = Field(60, gt=0, le=MOST, description="rank constant of RRF")
     weights: dict[str, Annotated[float, Field(ge=0, le=MOST)]] = Field(
         {}, description="per leg: dense, bm25; 1.0 where absent"
+    )
+    foreign: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="what dense's weight is multiplied by for a question that is sure to be in a language "
+        "the model does not know",
     )
 
 
@@ -50,7 +59,9 @@ class SearchBody(Strict):
     filters: dict[str, Any] | None = None
     fusion: FusionBody | None = Field(
         None,
-        description="absent: the collection's own, where `latewood tune` promoted one, else rrf with k 60",
+        description="absent: the collection's own, where `latewood tune` promoted one, else convex with "
+        f"weights dense {SHIPPED.weights['dense']:g}, bm25 {SHIPPED.weights['bm25']:g}, foreign "
+        f"{SHIPPED.foreign:g}",
     )
     rerank: RerankBody | None = None
     group_by: Literal["document"] | None = Field(
@@ -115,6 +126,15 @@ class ResultOut(BaseModel):
     explain: ExplainOut | None = None
 
 
+class FusionOut(BaseModel):
+    """How the legs were fused for this question."""
+
+    method: str
+    k: float | None = Field(None, description="of rrf")
+    weights: dict[str, float] = Field(description="as they counted, `foreign` included")
+    foreign: bool = Field(description="the model does not know the question's language")
+
+
 class RerankOut(BaseModel):
     """What became of a rerank; not `applied`: `reason` says why, and the order is the fused one."""
 
@@ -130,6 +150,7 @@ class SearchOut(BaseModel):
 
     results: list[ResultOut]
     mode: str
+    fusion: FusionOut | None = Field(None, description="there in mode hybrid when `explain` asks")
     rerank: RerankOut | None = Field(None, description="there when a rerank was asked for")
     took_ms: dict[str, float] = Field(description="`embed`, `search`, `rerank` when one ran, `total`")
     request_id: str
@@ -163,12 +184,20 @@ def answer_from(found: SearchResult, body: SearchBody, request_id: str) -> dict[
         "results": [_result(hit, body) for hit in found.hits],
         "mode": found.mode,
     }
+    if body.explain and found.fusion is not None:
+        answer["fusion"] = _fused_by(found.fusion, foreign=found.foreign)
     if found.rerank is not None:
         answer["rerank"] = asdict(found.rerank)
     stages = {"embed": took.embed, "search": took.search, "rerank": took.rerank, "total": took.total}
     answer["took_ms"] = {stage: spent for stage, spent in stages.items() if spent is not None}
     answer["request_id"] = request_id
     return answer
+
+
+def _fused_by(fusion: Fusion, *, foreign: bool) -> dict[str, Any]:
+    constant = {"k": fusion.k} if fusion.method == "rrf" else {}
+    weights = {leg: fusion.weights.get(leg, 1.0) for leg in MODES["hybrid"]}
+    return {"method": fusion.method, **constant, "weights": weights, "foreign": foreign}
 
 
 def _result(hit: Hit, body: SearchBody) -> dict[str, Any]:

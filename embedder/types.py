@@ -155,6 +155,7 @@ class ModelDescription:
         package: an installed package that carries the weights, if there is one.
         checksum: sha256 of the weights in that package.
         folder: where the files lie, for a model that is described in the settings; None: looked for by name.
+        knows: ISO 639-1 codes of all languages it can be asked in; empty: very many, or nobody said.
 
     Raises:
         InputError: a value that no encoder can have.
@@ -173,6 +174,7 @@ class ModelDescription:
     package: str | None = None
     checksum: str | None = None
     folder: str | None = None
+    knows: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:

@@ -24,7 +24,7 @@ from evaluation.statistics import (
     paired_bootstrap,
     randomisation_tests,
 )
-from search.fusion import DEFAULT_K, Fusion
+from search.fusion import DEFAULT_K, SHIPPED, Fusion
 
 SWAPS_EACH = 100
 """Random swaps for each comparison at least: Holm's correction of the least p must be able to reach .01."""
@@ -42,7 +42,7 @@ class Grid:
     """What to try: every combination, each once. An empty tuple leaves a value to the model or the index."""
 
     modes: tuple[str, ...] = ("bm25", "dense", "hybrid")
-    fusions: tuple[Fusion, ...] = (Fusion(),)
+    fusions: tuple[Fusion, ...] = (SHIPPED,)
     contexts: tuple[float, ...] = ()
     chunk_tokens: tuple[int, ...] = ()
     dimensions: tuple[int, ...] = ()
@@ -62,6 +62,7 @@ class Grid:
                 method=fusion.method,
                 k=fusion.k,
                 weights=tuple(fusion.weights.items()),
+                foreign=fusion.foreign,
                 context=context,
                 chunk_tokens=tokens,
                 dimensions=dimensions,
@@ -84,9 +85,14 @@ class Grid:
 
 
 def fusions(
-    methods: Sequence[str], dense_shares: Sequence[float] = (0.5,), ks: Sequence[float] = (DEFAULT_K,)
+    methods: Sequence[str],
+    dense_shares: Sequence[float] = (0.5,),
+    ks: Sequence[float] = (DEFAULT_K,),
+    foreign: Sequence[float] = (1.0,),
 ) -> tuple[Fusion, ...]:
-    """Every method with every share of the dense leg, BM25 having the rest; `ks` are for `rrf` only.
+    """Every method with every share of the dense leg, BM25 having the rest, and every `foreign`.
+
+    `ks` are for `rrf` only.
 
     A share of ½ is written as no weights: equal ones are the default, and the order is the same.
 
@@ -94,10 +100,11 @@ def fusions(
         QueryError: a share that is not from 0 to 1, or see `Fusion`.
     """
     return tuple(
-        Fusion(method, k, {} if share == 0.5 else {"dense": share, "bm25": round(1 - share, 12)})
+        Fusion(method, k, {} if share == 0.5 else {"dense": share, "bm25": round(1 - share, 12)}, held)
         for method in methods
         for k in (ks if method == "rrf" else (DEFAULT_K,))
         for share in dense_shares
+        for held in foreign
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from search.fusion import DEFAULT_K, Fusion
+from search.fusion import DEFAULT_K, SHIPPED, Fusion
 from search.request import MODES
 from search.types import QueryError
 
@@ -26,8 +26,8 @@ class Configuration:
 
     Attributes:
         mode: `hybrid`, `dense` or `bm25`.
-        method, k, weights: how legs are fused, as `search.fusion.Fusion`; weights as (leg, weight) in the
-            order of the legs' names.
+        method, k, weights, foreign: how legs are fused, as `search.fusion.Fusion`; weights as (leg, weight)
+            in the order of the legs' names. Without a method, what ships fills in what is not given.
         context: 0 each passage alone, 1 late chunking.
         chunk_tokens: tokens of a passage at most.
         dimensions: size of the vectors.
@@ -39,9 +39,10 @@ class Configuration:
     """
 
     mode: str = "hybrid"
-    method: str = "rrf"
+    method: str = ""
     k: float = DEFAULT_K
     weights: tuple[tuple[str, float], ...] = ()
+    foreign: float | None = None
     context: float | None = None
     chunk_tokens: int | None = None
     dimensions: int | None = None
@@ -52,6 +53,7 @@ class Configuration:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ConfigurationError(f"mode {self.mode!r} is not known; one of: {', '.join(MODES)}")
+        self._fill()
         unknown = [leg for leg, _ in self.weights if leg not in MODES["hybrid"]]
         if unknown:
             raise ConfigurationError(
@@ -68,10 +70,18 @@ class Configuration:
         _check_range("k1", self.k1, 0, math.inf)
         _check_range("b", self.b, 0, 1)
 
+    def _fill(self) -> None:
+        shipped = not self.method
+        if shipped:
+            object.__setattr__(self, "method", SHIPPED.method)
+            object.__setattr__(self, "weights", self.weights or tuple(SHIPPED.weights.items()))
+        if self.foreign is None:
+            object.__setattr__(self, "foreign", SHIPPED.foreign if shipped else 1.0)
+
     @property
     def fusion(self) -> Fusion:
         """What the query walk fuses by."""
-        return Fusion(self.method, self.k, dict(self.weights))
+        return Fusion(self.method, self.k, dict(self.weights), 1.0 if self.foreign is None else self.foreign)
 
     @property
     def index_time(self) -> dict[str, Any]:
@@ -88,9 +98,10 @@ class Configuration:
         fused = dense and bm25
         return replace(
             self,
-            method=self.method if fused else "rrf",
+            method=self.method if fused else "",
             k=self.k if fused and self.method == "rrf" else DEFAULT_K,
             weights=self.weights if fused else (),
+            foreign=self.foreign if fused else None,
             context=self.context if dense else None,
             dimensions=self.dimensions if dense else None,
             k1=self.k1 if bm25 else None,
@@ -105,7 +116,8 @@ class Configuration:
         words = [plain.mode]
         if plain.mode == "hybrid":
             words.append(plain.method)
-        words += [f"{leg}={weight:g}" for leg, weight in plain.weights]
+            words += [f"{leg}={weight:g}" for leg, weight in plain.weights]
+            words += [f"foreign={plain.foreign:g}"] if plain.foreign != 1 else []
         for name in ("k", *INDEX_TIME):
             value = getattr(plain, name)
             if value != getattr(default, name):

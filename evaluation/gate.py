@@ -16,6 +16,7 @@ ALLOWED_DROP = 0.01
 CONFIGURATIONS = {
     "bm25": Configuration("bm25"),
     "dense": Configuration("dense"),
+    "hybrid": Configuration("hybrid"),
     "hybrid rrf": Configuration("hybrid", method="rrf"),
     "hybrid convex": Configuration("hybrid", method="convex"),
 }

@@ -19,6 +19,7 @@ from evaluation.legs import LegLists, Legs
 from evaluation.metrics import PerQuery
 from evaluation.reading import DatasetError, EvaluationError
 from search.analyzer import Analyzer
+from search.foreign import is_foreign
 from search.fusion import fuse
 from search.languages import AUTO
 from search.paging import LEG_DEPTH
@@ -75,6 +76,7 @@ def complete(configuration: Configuration, model: ModelDescription, unit: str) -
         method=configuration.method,
         k=configuration.k,
         weights=configuration.weights,
+        foreign=configuration.foreign,
         context=either(configuration.context, model.context),
         dimensions=asked or model.dimensions[0],
         chunk_tokens=None if unit == "passage" else configuration.chunk_tokens or DEFAULT_CHUNK_TOKENS,
@@ -124,6 +126,7 @@ class Workbench:
         self._legs: dict[Cutting, Legs] = {}
         self._analyzers: dict[str, Analyzer] = {}
         self._lists: dict[Configuration, LegLists] = {}
+        self._foreign: dict[Cutting, tuple[bool, ...]] = {}
 
     def complete(self, configuration: Configuration) -> Configuration:
         """See `complete`."""
@@ -131,7 +134,7 @@ class Workbench:
 
     def corpus(self, configuration: Configuration) -> Corpus:
         """The set cut as the configuration says, and embedded; from memory or the cache where it is there."""
-        cutting = Cutting(self.unit, self.complete(configuration).chunk_tokens)
+        cutting = self._cutting(configuration)
         if cutting not in self._corpora:
             found = build_corpus(self.dataset, self._embedder, cutting, self._cache, self._progress)
             self._corpora[cutting] = found
@@ -153,13 +156,24 @@ class Workbench:
             for query in self.queries
         }
         asked = {query: self.dataset.queries[query] for query in self.queries}
-        said = [self.dataset.content_hash, asked, self._judged, spans, self.unit, digest.hexdigest()]
+        knows = self._embedder.description.knows
+        said = [self.dataset.content_hash, asked, self._judged, spans, self.unit, digest.hexdigest(), knows]
         return json.dumps([*said, *map(code_hash, _CODE)], sort_keys=True)
 
     def legs(self, configuration: Configuration) -> Mapping[str, LegLists]:
         """The ranked list of each leg of the mode, a list for each of `queries`."""
         whole = self.complete(configuration)
         return {leg: self._leg(leg, whole) for leg in MODES[whole.mode]}
+
+    def foreign(self, configuration: Configuration) -> tuple[bool, ...]:
+        """Whether the model does not know the language of each of `queries`; see `search.foreign`."""
+        cutting = self._cutting(configuration)
+        if cutting not in self._foreign:
+            index = {one.language for one in self.corpus(configuration).chunks}
+            knows = self._embedder.description.knows
+            texts = (self.dataset.queries[query] for query in self.queries)
+            self._foreign[cutting] = tuple(is_foreign(text, index, knows) for text in texts)
+        return self._foreign[cutting]
 
     def run(self, configuration: Configuration) -> tuple[Run, float]:
         """Chunks found for every question, and the mean milliseconds that took."""
@@ -169,11 +183,13 @@ class Workbench:
         if len(legs) == 1:
             ((_, only),) = legs.items()
             return dict(zip(self.queries, only.lists, strict=True)), latency
+        foreign = self.foreign(configuration)
+        by = {one: configuration.fusion.for_question(foreign=one) for one in set(foreign)}
         begun = time.perf_counter()
         fused = {
             query: tuple(
                 Candidate(one.id, one.score)
-                for one in fuse(configuration.fusion, {leg: found.lists[row] for leg, found in legs.items()})
+                for one in fuse(by[foreign[row]], {leg: found.lists[row] for leg, found in legs.items()})
             )
             for row, query in enumerate(self.queries)
         }
@@ -238,6 +254,9 @@ class Workbench:
         places = dict(zip((chunk.id for chunk in corpus.chunks), corpus.places, strict=True))
         first = metrics.SPAN_DEPTH
         return {query: [places[one.id] for one in found[:first]] for query, found in run.items()}
+
+    def _cutting(self, configuration: Configuration) -> Cutting:
+        return Cutting(self.unit, self.complete(configuration).chunk_tokens)
 
     def _leg(self, leg: str, whole: Configuration) -> LegLists:
         alone = Configuration(**{**whole.index_time, "mode": leg}).essential

@@ -96,10 +96,7 @@ def bootstrap_mean(
     """
     _check(values)
     _check_samples(samples)
-    if not 0 < confidence < 1:
-        raise StatisticsError(
-            f"confidence is {confidence}; it must lie between 0 and 1 (usual: {CONFIDENCE})"
-        )
+    _check_confidence(confidence)
     random = np.random.default_rng(seed)
     count = len(values)
     means = np.concatenate(
@@ -108,6 +105,45 @@ def bootstrap_mean(
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def bootstrap_sets(
+    sets: Sequence[Values], *, samples: int = SAMPLES, confidence: float = CONFIDENCE, seed: int
+) -> Interval:
+    """Mean over sets of each one's mean, with a percentile interval for sets and questions never seen.
+
+    Sets are drawn with replacement, then questions within each one drawn, so that few sets, or sets that
+    disagree, make the interval long. Ren et al.: Nonparametric bootstrapping for hierarchical data, Journal
+    of Applied Statistics 2010.
+
+    Args:
+        sets: of each set (questions,) float64.
+        samples: how often to draw.
+        confidence: of the two-sided interval.
+        seed: of the draws.
+
+    Raises:
+        StatisticsError: as `bootstrap_mean`, also for fewer than two sets.
+    """
+    if len(sets) < 2:
+        raise StatisticsError(f"{len(sets)} sets were scored; at least 2 are needed")
+    _check_samples(samples)
+    _check_confidence(confidence)
+    random = np.random.default_rng(seed)
+    drawn = random.integers(0, len(sets), (samples, len(sets)))
+    total = np.zeros(samples)
+    for number, values in enumerate(sets):
+        _check(values)
+        draws = int((drawn == number).sum())
+        rows = [
+            values[random.integers(0, len(values), (some, len(values)))]
+            for some in _blocks(draws, len(values))
+        ]
+        means = np.concatenate([np.zeros(0), *(one.mean(axis=1) for one in rows)])
+        np.add.at(total, np.nonzero(drawn == number)[0], means)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(total / len(sets), [tail, 1 - tail])
+    return Interval(float(np.mean([one.mean() for one in sets])), float(low), float(high))
 
 
 def randomisation_test(
@@ -182,6 +218,13 @@ def _check(values: Values) -> None:
         raise StatisticsError(f"{len(values)} queries were scored; at least 2 are needed for an interval")
     if not math.isfinite(float(values.sum())):
         raise StatisticsError("a score is not a finite number; score every query")
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise StatisticsError(
+            f"confidence is {confidence}; it must lie between 0 and 1 (usual: {CONFIDENCE})"
+        )
 
 
 def _check_samples(samples: int) -> None:

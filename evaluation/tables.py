@@ -24,7 +24,9 @@ def fusion_name(configuration: Configuration) -> str | None:
     if configuration.mode != "hybrid":
         return None
     k = f" k={configuration.k:g}" if configuration.k != DEFAULT_K else ""
-    return configuration.method + k + "".join(f" {leg}={weight:g}" for leg, weight in configuration.weights)
+    weights = "".join(f" {leg}={weight:g}" for leg, weight in configuration.weights)
+    foreign = f" foreign={configuration.foreign:g}" if configuration.foreign != 1 else ""
+    return configuration.method + k + weights + foreign
 
 
 def plain(row: Row) -> Plain:

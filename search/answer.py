@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from search.fusion import Fusion
 from search.types import LegTrace, Passage
 
 
@@ -75,9 +76,16 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """Hits, best first, how they were found, and how long it took."""
+    """Hits, best first, how they were found, and how long it took.
+
+    Attributes:
+        fusion: how this question's legs were fused; None where there was one leg.
+        foreign: the model was sure not to know the question's language.
+    """
 
     hits: tuple[Hit, ...]
     mode: str
     took_ms: Timing
     rerank: Reranked | None = None
+    fusion: Fusion | None = None
+    foreign: bool = False

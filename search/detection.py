@@ -44,16 +44,22 @@ def language_of(text: str, stated: str = "") -> str:
 def detect(text: str) -> str:
     """The language of a text; nothing when it does not tell."""
     sample = normal(_sample(text))
-    letters: Counter[str] = Counter()
-    for character, count in Counter(sample).items():
-        script = script_of(character)
-        letters[script] += count * _WORTH.get(script, 1) if script else 0
-    script = max(letters, key=lambda one: (letters[one], one), default="")
+    script = main_script(sample)
     if script == "bigrams":
         return _east_asian(sample)
     if script == "grams":
         return _unspaced(sample)
-    return _by_words(sample, script) if letters[script] else ""
+    return _by_words(sample, script) if script else ""
+
+
+def main_script(text: str) -> str:
+    """The script that most of a text is written in; empty when it has no letters of any known one."""
+    letters: Counter[str] = Counter()
+    for character, count in Counter(text).items():
+        script = script_of(character)
+        letters[script] += count * _WORTH.get(script, 1) if script else 0
+    script = max(letters, key=lambda one: (letters[one], one), default="")
+    return script if letters[script] else ""
 
 
 def _sample(text: str) -> str:

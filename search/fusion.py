@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import overload
 
 from search.types import Candidate, Fused, LegTrace, QueryError
@@ -27,14 +27,17 @@ class Fusion:
         method: `rrf`, `dbsf` or `convex`.
         k: of `rrf` only, above 0: how little the first ranks stand out.
         weights: per leg, not negative, finite, at least one above 0; a leg that is absent weighs 1.
+        foreign: what the dense leg's weight is multiplied by for a question that is sure to be in no
+            language the model knows (`search.foreign`), above 0 to 1; 1 takes every question alike.
 
     Raises:
         QueryError: an unknown method, or a number out of its range.
     """
 
-    method: str = "rrf"
+    method: str
     k: float = DEFAULT_K
     weights: Mapping[str, float] = field(default_factory=dict)
+    foreign: float = 1.0
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -46,6 +49,25 @@ class Fusion:
                 raise QueryError(f"fusion weight of {leg!r} is {weight}; it must be a finite number from 0")
         if self.weights and not any(weight > 0 for weight in self.weights.values()):
             raise QueryError("every fusion weight is 0; give at least one leg a weight above 0")
+        if not 0 < self.foreign <= 1:
+            raise QueryError(
+                f"fusion foreign is {self.foreign}; it must be above 0 and at most 1 (mode bm25 leaves the "
+                "dense leg out)"
+            )
+
+    def for_question(self, *, foreign: bool) -> Fusion:
+        """How one question's lists are fused, with `foreign` spent: the dense leg weighs less if it is so."""
+        dense = self.weights.get("dense", 1.0)
+        weights = {**self.weights, "dense": dense * self.foreign} if foreign else self.weights
+        return replace(self, weights=weights, foreign=1.0)
+
+
+SHIPPED = Fusion("convex", weights={"dense": 0.4, "bm25": 0.6}, foreign=0.25)
+"""Where nothing else is asked for or tuned; chosen on development sets (docs/evaluation.md).
+
+The first by words stands above all that only the dense leg found, whatever the scores: a code or a name that
+one passage alone has is not outvoted.
+"""
 
 
 class Ranking(Sequence[Fused]):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from search.fusion import Fusion
+from search.fusion import SHIPPED, Fusion
 from search.query import LIMITS, Limits, check_filter
 from search.types import Filter, QueryError
 
@@ -52,7 +52,7 @@ class SearchRequest:
     offset: int = 0
     mode: str = "hybrid"
     where: Filter | None = None
-    fusion: Fusion = field(default_factory=Fusion)
+    fusion: Fusion = SHIPPED
     min_score: Mapping[str, float] = field(default_factory=dict)
     group_by: str = ""
     expand: Expand = Expand()

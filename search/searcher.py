@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from embedder.types import Floats, SparseVector
 from search.analyzer import Analyzer
 from search.answer import Hit, Reranked, SearchResult, Timing
+from search.foreign import is_foreign
 from search.fusion import alone, fuse
 from search.highlights import mark
 from search.neighbours import with_neighbours
@@ -38,6 +39,7 @@ class Searcher:
         limits: Limits = LIMITS,
         reranker: TimedReranker | None = None,
         check: Callable[[], object] = lambda: None,
+        knows: Collection[str] = (),
     ) -> None:
         """Search `store`.
 
@@ -48,7 +50,9 @@ class Searcher:
             limits: the most that one query may ask for.
             reranker: what reranks, where one is set.
             check: called before each search; raises when the index is not to be asked as things are.
+            knows: the languages the embedding model knows; none: it knows very many, or nobody said.
         """
+        self._knows = knows
         self._check = check
         self._store = store
         self._embed_query = embed_query
@@ -71,7 +75,10 @@ class Searcher:
         started = time.perf_counter()
         dense = self._embed_query(request.query) if "dense" in MODES[request.mode] else None
         embedded = time.perf_counter()
-        queries = {name: self._query(name, request, dense) for name in MODES[request.mode]}
+        languages = self._store.languages()
+        queries = {name: self._query(name, request, dense, languages) for name in MODES[request.mode]}
+        foreign = len(queries) > 1 and is_foreign(request.query, languages, self._knows)
+        request = replace(request, fusion=request.fusion.for_question(foreign=foreign))
         for _ in range(_ATTEMPTS):
             walk = _Walk(self._store, request, queries, self._limits.limit)
             told, waited = None, 0.0
@@ -92,7 +99,8 @@ class Searcher:
                 rerank=None if told is None else waited * 1e3,
                 total=(done - started) * 1e3,
             )
-            return SearchResult(tuple(hits), request.mode, took, told)
+            fusion = request.fusion if len(queries) > 1 else None
+            return SearchResult(tuple(hits), request.mode, took, told, fusion, foreign)
         raise StoreUnavailableError(
             f"the index changed during each of {_ATTEMPTS} attempts to answer; ask again in a moment"
         )
@@ -102,9 +110,11 @@ class Searcher:
         found = mark(self._analyzer, query, passage.chunk.text, passage.chunk.language)
         return replace(hit, marks=found)
 
-    def _query(self, name: str, request: SearchRequest, dense: Floats | None) -> DenseQuery | SparseVector:
+    def _query(
+        self, name: str, request: SearchRequest, dense: Floats | None, languages: Sequence[str]
+    ) -> DenseQuery | SparseVector:
         if dense is None or name == "bm25":
-            return self._analyzer.query_vector(request.query, self._store.languages())
+            return self._analyzer.query_vector(request.query, languages)
         return DenseQuery(dense)
 
     def _reranker_for(self, request: SearchRequest) -> TimedReranker | None:

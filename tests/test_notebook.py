@@ -24,6 +24,7 @@ ROWS = (
     "dense, context 0",
     "dense, context ½",
     "dense, context 1",
+    "hybrid",
     "hybrid rrf",
     "hybrid convex",
 )

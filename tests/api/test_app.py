@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from api.app import LoopbackOnly, create_app
 from api.build import Service
+from search.fusion import SHIPPED
 
 LONGEST_ID = "x" * 128
 
@@ -243,7 +244,7 @@ def test_a_search_is_described_with_the_fields_of_the_contract(openapi: dict[str
     assert body["properties"]["mode"]["enum"] == ["hybrid", "dense", "bm25"]
     fusion = openapi["components"]["schemas"]["FusionBody"]["properties"]
     assert fusion["method"]["enum"] == ["rrf", "dbsf", "convex"]
-    assert (fusion["method"]["default"], fusion["k"]["default"]) == ("rrf", 60)
+    assert (fusion["method"]["default"], fusion["k"]["default"]) == (SHIPPED.method, 60)
 
 
 def test_the_pages_for_people_are_there(shared_http: TestClient) -> None:

@@ -13,6 +13,7 @@ from api.build import Service
 from evaluation.configuration import Configuration
 from evaluation.defaults import FILE, promote, rollback
 from evaluation.tune import Decision, Verdict
+from search.fusion import SHIPPED
 from search.stores import catalog
 
 TUNED = Configuration(method="convex", weights=(("dense", 0.75), ("bm25", 0.25)))
@@ -61,7 +62,7 @@ def contributions(answer: dict[str, Any], leg: str) -> list[float]:
 
 
 def test_a_promoted_fusion_answers_the_next_question(ask: Ask, put: Any) -> None:
-    assert max(contributions(ask(), "dense")) == pytest.approx(1 / 61)
+    assert max(contributions(ask(), "dense")) == pytest.approx(SHIPPED.weights["dense"])
     put(TUNED)
     found = ask()
     assert max(contributions(found, "dense")) == pytest.approx(0.75)
@@ -80,19 +81,19 @@ def test_rolling_back_takes_effect_as_soon(ask: Ask, put: Any, tuned: Path) -> N
 
 def test_what_a_question_says_goes_before_the_collections_default(ask: Ask, put: Any) -> None:
     put(TUNED)
-    assert max(contributions(ask(fusion={}), "dense")) == pytest.approx(1 / 61)
+    assert max(contributions(ask(fusion={}), "dense")) == pytest.approx(1 / 2)  # weights are 1 where absent
     assert max(contributions(ask(fusion={"method": "rrf", "k": 9}), "dense")) == pytest.approx(1 / 10)
     assert max(contributions(ask(fusion=None), "dense")) == pytest.approx(0.75)
 
 
 def test_another_collection_is_not_tuned_by_it(ask: Ask, put: Any) -> None:
     put(TUNED)
-    assert max(contributions(ask("plain"), "dense")) == pytest.approx(1 / 61)
+    assert max(contributions(ask("plain"), "dense")) == pytest.approx(SHIPPED.weights["dense"])
 
 
 def test_what_needs_another_index_does_not_change_answers(ask: Ask, put: Any) -> None:
     put(Configuration(method="convex", context=1.0), later=True)
-    assert max(contributions(ask(), "dense")) == pytest.approx(1 / 61)
+    assert max(contributions(ask(), "dense")) == pytest.approx(SHIPPED.weights["dense"])
 
 
 def test_defaults_that_cannot_be_read_are_one_clear_error_and_only_where_they_are_needed(

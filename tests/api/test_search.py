@@ -124,7 +124,8 @@ def test_contributions_add_up_to_the_score(ask: Any, method: str) -> None:
 
 
 def test_rrf_is_one_over_k_plus_the_rank_counted_from_one(ask: Any) -> None:
-    results = ask(limit=200, explain=True, fusion={"k": 10, "weights": {"bm25": 3.0}})["results"]
+    fusion = {"method": "rrf", "k": 10, "weights": {"bm25": 3.0}}
+    results = ask(limit=200, explain=True, fusion=fusion)["results"]
     legs = [result["explain"]["legs"] for result in results]
     for leg, weight in (("dense", 1.0), ("bm25", 3.0)):
         parts = [leg_parts[leg] for leg_parts in legs if leg in leg_parts]

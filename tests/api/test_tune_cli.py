@@ -14,13 +14,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from api import tune_cli
+from api import tune_cli, tune_sets
 from api.settings import Settings
 from embedder.types import ModelDescription
 from evaluation.configuration import Configuration
 from evaluation.defaults import Defaults, read
 from evaluation.reading import DatasetError
 from evaluation.run import complete
+from search.fusion import SHIPPED
 from search.stores import catalog
 from search.types import IndexConfig
 
@@ -34,10 +35,10 @@ class Bench:
     """Forty questions; each configuration's scores are noise around a mean that a test plants."""
 
     unit = "document"
-    dataset = SimpleNamespace(name="planted")
 
-    def __init__(self, mean: Callable[[Configuration], float]) -> None:
+    def __init__(self, mean: Callable[[Configuration], float], name: str = "planted") -> None:
         self._mean = mean
+        self.dataset = SimpleNamespace(name=name)
         self.asked: list[Configuration] = []
         self.settings = Settings()
 
@@ -48,6 +49,9 @@ class Bench:
         if metric != "ndcg@10":
             raise DatasetError(f"metric {metric!r} is not known of planted; one of: ndcg@10")
         return self.score
+
+    def foreign(self, _: Configuration) -> tuple[bool, ...]:
+        return (self.dataset.name == "foreign",)
 
     def score(self, configuration: Configuration) -> dict[str, float]:
         self.asked.append(configuration)
@@ -115,7 +119,7 @@ def test_a_proven_fusion_becomes_the_default_and_is_told_with_its_proof(
     assert answer["promoted"] is True
     assert answer["chosen"]["method"] == "convex"
     assert answer["chosen"]["weights"] == {"bm25": 0.3, "dense": 0.7}
-    assert answer["incumbent"]["method"] == "rrf"
+    assert answer["incumbent"]["weights"] == dict(SHIPPED.weights)
     assert 0 < answer["interval"][0] < answer["delta"] < answer["interval"][1]
     assert answer["delta"] == pytest.approx(0.1, abs=0.02)
     current = read(home).now.current
@@ -189,6 +193,84 @@ def test_the_index_is_judged_with_its_own_model_and_size(tune: Any, plant: Any) 
     tune("set", *GRID)
     assert bench.settings.model == "words"
     assert {one.dimensions for one in bench.asked} == {8}
+
+
+@pytest.fixture
+def several(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Configuration], float]], list[Bench]]:
+    """Every set that is named is planted with the same mean; the benches in the order they were asked for."""
+
+    def put(mean: Callable[[Configuration], float]) -> list[Bench]:
+        benches: list[Bench] = []
+
+        @contextlib.contextmanager
+        def on(settings: Settings, dataset: str, split: str, unit: str, *_: object) -> Iterator[Bench]:
+            benches.append(Bench(mean, Path(dataset).name))
+            benches[-1].unit = unit
+            yield benches[-1]
+
+        monkeypatch.setattr(tune_sets, "bench_on", on)
+        return benches
+
+    return put
+
+
+def test_several_sets_choose_one_fusion_which_becomes_the_default(
+    tune: Any, several: Any, home: Path
+) -> None:
+    benches = several(convex_is_better)
+    answer = tune("a", "b", "foreign", "--foreign", "0.25,1")
+    assert (answer["datasets"], answer["queries"]) == (["a", "b", "foreign"], 120)
+    assert answer["configurations"] == 2 * 9 * 2
+    assert (answer["promoted"], answer["chosen"]["weights"]) == (True, {"bm25": 0.3, "dense": 0.7})
+    assert answer["interval"][0] > 0
+    for one in answer["sets"]:
+        assert one["chosen"]["weights"] == {"bm25": 0.3, "dense": 0.7}
+        assert one["delta_better_leg"] == pytest.approx(one["score"] - one["score_better_leg"])
+        assert one["interval"][0] < one["delta"] < one["interval"][1]
+        assert 0 < one["p_adjusted"] <= 1
+    current = read(home).now.current
+    assert current is not None
+    assert (current.dataset, current.queries) == ("a, b, foreign", 120)
+    assert current.configuration.fusion.weights == {"bm25": 0.3, "dense": 0.7}
+    assert all({"bm25", "dense"} <= {one.mode for one in bench.asked} for bench in benches)
+    # What is the same to a set without foreign questions is scored once.
+    assert [len(bench.asked) for bench in benches] == [18 + 2, 18 + 2, 36 + 2]
+
+
+def test_a_set_of_several_is_scored_by_its_own_passages_where_it_has_them(
+    tune: Any, several: Any, tmp_path: Path
+) -> None:
+    benches = several(convex_is_better)
+    (tmp_path / "parted" / "qrels_passage").mkdir(parents=True)
+    tune("a", "b", "parted", "--dry-run")
+    assert [bench.unit for bench in benches] == ["document", "document", "passage"]
+    tune("a", "b", "parted", "--unit", "document", "--dry-run")
+    assert {bench.unit for bench in benches[3:]} == {"document"}
+
+
+def test_people_are_told_of_several_sets_in_a_table(several: Any, data: Path, home: Path) -> None:
+    several(convex_is_better)
+    told = CliRunner().invoke(app, ["a", "b", "c", "--dry-run", "--data", str(data)]).stdout
+    assert told.startswith("3 sets, 120 questions, ndcg@10; each by the best on the others of 18 fusions")
+    assert [line[0] for line in told.splitlines()[2:5]] == ["a", "b", "c"]
+    assert "proven, but nothing was changed (--dry-run)" in told
+    assert read(home) == Defaults()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("a", "b"), "2 sets were given; name one, or at least 3"),
+        (("a", "b", "a"), "the set 'a' was given twice"),
+        (("a", "b", "c", "--k1", "1"), "--k1 is tried on one set alone"),
+    ],
+)
+def test_wrong_use_of_several_sets_is_told(
+    tune: Any, several: Any, home: Path, words: tuple[str, ...], told: str
+) -> None:
+    several(convex_is_better)
+    assert told in tune(*words, code=2)["error"]["message"]
+    assert read(home) == Defaults()
 
 
 def test_people_are_told_in_lines(plant: Any, data: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from evaluation.configuration import Configuration, ConfigurationError, from_json
+from search.fusion import SHIPPED, Fusion
 
 
 def test_a_configuration_comes_back_from_json_as_it_was() -> None:
@@ -23,6 +24,19 @@ def test_the_order_of_weights_does_not_matter() -> None:
     other = Configuration(weights=(("bm25", 2.0), ("dense", 1.0)))
     assert (one, hash(one), one.key) == (other, hash(other), other.key)
     assert one.fusion.weights == {"dense": 1.0, "bm25": 2.0}
+
+
+def test_without_a_method_what_ships_fills_in_what_is_not_given() -> None:
+    assert Configuration().fusion == from_json({}).fusion == SHIPPED
+    assert Configuration(weights=(("dense", 2.0),)).fusion == Fusion(
+        SHIPPED.method, weights={"dense": 2.0}, foreign=SHIPPED.foreign
+    )
+    assert Configuration(method="convex").fusion == Fusion("convex")
+
+
+def test_what_was_kept_before_questions_had_a_language_takes_them_alike() -> None:
+    before = {"mode": "hybrid", "method": "convex", "k": 60.0, "weights": {"dense": 0.7, "bm25": 0.3}}
+    assert from_json(before).fusion == Fusion("convex", weights={"dense": 0.7, "bm25": 0.3})
 
 
 def test_what_a_mode_does_not_use_is_not_essential() -> None:
@@ -50,14 +64,15 @@ def test_what_a_mode_does_not_use_is_not_essential() -> None:
 @pytest.mark.parametrize(
     ("made", "label"),
     [
-        (Configuration(), "hybrid rrf"),
+        (Configuration(), "hybrid convex bm25=0.6 dense=0.4 foreign=0.25"),
+        (Configuration(method="rrf"), "hybrid rrf"),
         (Configuration(mode="bm25", method="convex", k1=0.9), "bm25 k1=0.9"),
         (Configuration(mode="dense", context=0.0, language="de"), "dense context=0"),
         (
             Configuration(method="convex", weights=(("dense", 0.7), ("bm25", 0.3)), k=5.0),
             "hybrid convex bm25=0.3 dense=0.7",
         ),
-        (Configuration(k=10.0, language="de"), "hybrid rrf k=10 language=de"),
+        (Configuration(method="rrf", k=10.0, language="de"), "hybrid rrf k=10 language=de"),
     ],
 )
 def test_a_label_says_what_differs(made: Configuration, label: str) -> None:

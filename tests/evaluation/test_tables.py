@@ -33,8 +33,9 @@ def test_a_row_is_flat_and_says_what_was_tried():
 
 
 def test_a_fusion_is_named_with_what_is_unusual_about_it():
-    assert tables.fusion_name(Configuration("hybrid")) == "rrf"
-    assert tables.fusion_name(Configuration("hybrid", k=10)) == "rrf k=10"
+    assert tables.fusion_name(Configuration("hybrid")) == "convex bm25=0.6 dense=0.4 foreign=0.25"
+    assert tables.fusion_name(Configuration("hybrid", method="rrf")) == "rrf"
+    assert tables.fusion_name(Configuration("hybrid", method="rrf", k=10)) == "rrf k=10"
     assert tables.fusion_name(HYBRID) == "convex dense=0.7"
     assert tables.fusion_name(DENSE) is None
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from qdrant_client import models
 from qdrant_client.hybrid.fusion import distribution_based_score_fusion, reciprocal_rank_fusion
 
-from search.fusion import METHODS, Fusion, alone, convex, dbsf, fuse, rrf
+from search.fusion import METHODS, SHIPPED, Fusion, alone, convex, dbsf, fuse, rrf
 from search.types import Candidate, QueryError
 
 
@@ -173,8 +173,26 @@ def ranked_list(scored):
         ({"weights": {"dense": -1.0}}, "weight of 'dense' is -1"),
         ({"weights": {"dense": math.inf}}, "weight of 'dense' is inf"),
         ({"weights": {"dense": 0.0, "bm25": 0.0}}, "every fusion weight is 0"),
+        ({"foreign": 0.0}, "foreign is 0.0; it must be above 0 and at most 1"),
+        ({"foreign": 1.5}, "foreign is 1.5"),
+        ({"foreign": math.nan}, "foreign is nan"),
     ],
 )
 def test_a_fusion_that_cannot_be_is_refused(arguments, message):
     with pytest.raises(QueryError, match=message):
-        Fusion(**arguments)
+        Fusion(**{"method": "rrf", **arguments})
+
+
+def test_a_question_in_an_unknown_language_takes_weight_from_the_dense_leg_alone():
+    held = Fusion("rrf", 10, {"bm25": 2.0}, foreign=0.25)
+    assert held.for_question(foreign=True) == Fusion("rrf", 10, {"bm25": 2.0, "dense": 1.0 * 0.25})
+    assert held.for_question(foreign=False) == Fusion("rrf", 10, {"bm25": 2.0})
+    assert SHIPPED.for_question(foreign=True).weights == {"dense": pytest.approx(0.1), "bm25": 0.6}
+
+
+def test_what_words_alone_find_first_stands_above_all_that_only_vectors_find():
+    """A code that one passage has: a list of one, that no other leg may outvote."""
+    others = {f"n{number:02}": 0.3 + number / 1e4 for number in range(60)}
+    lists = {"dense": ranked(a=0.9, **others), "bm25": ranked(code=9.0)}
+    assert fuse(SHIPPED, lists).ids[0] == "code"
+    assert dbsf(lists, SHIPPED.weights).ids[0] != "code"

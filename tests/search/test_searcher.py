@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from embedder.types import EmbedderError, StoppedError, Vectors
 from search.analyzer import Analyzer
 from search.answer import Reranked
-from search.fusion import Fusion
+from search.fusion import SHIPPED, Fusion
 from search.query import Limits
 from search.request import Expand, Rerank, SearchRequest
 from search.reranking import TimedReranker
@@ -86,7 +86,9 @@ def test_a_hybrid_search_fuses_both_legs_and_says_how(searcher, store):
     assert texts(result)[0] == "oak"
     assert set(best.legs) == {"dense", "bm25"}
     assert best.score == pytest.approx(sum(trace.contribution for trace in best.legs.values()), abs=1e-6)
-    assert best.score == pytest.approx(1 / (60 + best.legs["dense"].rank) + 1 / (60 + best.legs["bm25"].rank))
+    assert [best.legs[leg].rank for leg in ("dense", "bm25")] == [1, 1]
+    assert best.score == pytest.approx(SHIPPED.weights["dense"] + SHIPPED.weights["bm25"])
+    assert result.fusion == SHIPPED.for_question(foreign=False)
     assert store.asked == [{"dense": 200, "bm25": 200}]
     took = result.took_ms
     assert took.total == pytest.approx(took.embed + took.search)
@@ -410,7 +412,10 @@ GOOD = SearchRequest("oak")
         (replace(GOOD, rerank=Rerank()), "no reranker is set; name one in RERANKER"),
         (replace(GOOD, min_score={"colbert": 1.0}), "min_score names the leg 'colbert'"),
         (replace(GOOD, min_score={"dense": float("nan")}), "min_score of 'dense' is nan"),
-        (replace(GOOD, fusion=Fusion(weights={"sparse": 1.0})), "fusion weights names the leg 'sparse'"),
+        (
+            replace(GOOD, fusion=Fusion("rrf", weights={"sparse": 1.0})),
+            "fusion weights names the leg 'sparse'",
+        ),
         (replace(GOOD, where=Comparison("like", "n", 1)), "'like' is not known"),
         (replace(GOOD, where=Comparison("eq", "kind", 1)), "'kind' takes a string"),
         (replace(GOOD, where=Group("or", (Comparison("eq", "n", 1),) * 65)), "65 conditions"),
@@ -454,3 +459,30 @@ def test_limits_can_be_set(store):
         strict.search(SearchRequest("oaks", limit=5))
     with pytest.raises(QueryError, match="from 1 to 5"):
         strict.search(SearchRequest("oak", limit=6))
+
+
+def test_the_dense_leg_counts_less_for_a_question_the_model_does_not_know_and_it_is_said():
+    searcher = Searcher(several(FOREST), embed, ANALYZER, knows=("en",))
+    plain, foreign = (searcher.search(SearchRequest(query, limit=50)) for query in ("oak", "дуб oak дуб дуб"))
+    assert (plain.foreign, foreign.foreign) == (False, True)
+    assert plain.fusion == SHIPPED.for_question(foreign=False)
+    assert foreign.fusion == SHIPPED.for_question(foreign=True)
+    most = [
+        max(hit.legs["dense"].contribution for hit in found.hits if "dense" in hit.legs)
+        for found in (plain, foreign)
+    ]
+    assert most == [pytest.approx(0.4), pytest.approx(0.1 / 0.7)]
+
+
+def test_a_fusion_that_is_asked_for_is_used_as_it_stands():
+    searcher = Searcher(several(FOREST), embed, ANALYZER, knows=("en",))
+    asked = Fusion("convex", weights={"dense": 0.5, "bm25": 0.5})
+    found = searcher.search(SearchRequest("дуб oak дуб дуб", fusion=asked))
+    assert (found.foreign, found.fusion) == (True, asked)
+
+
+def test_one_leg_is_not_fused():
+    found = Searcher(several(FOREST), embed, ANALYZER, knows=("en",)).search(
+        SearchRequest("дуб", mode="bm25")
+    )
+    assert (found.foreign, found.fusion) == (False, None)
