@@ -88,6 +88,25 @@ def test_people_get_sentences_and_programs_get_one_object(run: Callable[..., Any
     assert "2 documents" in run("status", plain=True)
 
 
+def test_fusion_weights_and_least_scores_are_those_of_the_question(
+    run: Callable[..., Any], folder: Path
+) -> None:
+    run("ingest", folder)
+    asked = ("search", "when does the ferry leave", "--explain")
+    shipped = run(*asked)["fusion"]
+    assert shipped == {"method": "convex", "weights": {"dense": 0.4, "bm25": 0.6}, "foreign": False}
+    found = run(*asked, "--fusion", "rrf", "--weights", "bm25=3")["fusion"]
+    assert found == {"method": "rrf", "k": 60, "weights": {"dense": 1, "bm25": 3}, "foreign": False}
+    assert run(*asked, "--weights", "dense=0.2, bm25=0.8")["fusion"]["weights"] == {"dense": 0.2, "bm25": 0.8}
+    high = run(*asked, "--min-score", "dense=1.1")["results"]
+    assert all(set(one["explain"]["legs"]) == {"bm25"} for one in high)
+    assert "fused by convex: dense 0.4, bm25 0.6\n" in run(*asked, plain=True)
+    assert "fusion" not in run("search", "ferry")
+    assert "must be legs and numbers such as" in run(*asked, "--weights", "0.4", code=2)["error"]["message"]
+    assert "names the leg 'sparse'" in run(*asked, "--min-score", "sparse=1", code=2)["error"]["message"]
+    assert run(*asked, "--fusion", "sum", code=2)["error"]["code"] == "invalid_request"
+
+
 def test_filters_narrow_the_search(run: Callable[..., Any], folder: Path) -> None:
     run("ingest", folder)
     only = '{"type":"eq","key":"title","value":"seals"}'

@@ -28,6 +28,7 @@ folder = "/srv/acme"
 pooling = "cls"
 dimensions = [128, 64]
 prompts = { "retrieval.query" = "ask: " }
+knows = ["en", "de"]
 """,
     )
     source = load().source
@@ -35,11 +36,20 @@ prompts = { "retrieval.query" = "ask: " }
     model = source.described["acme/encoder"]
     assert (model.folder, model.pooling, model.max_tokens, model.context) == ("/srv/acme", "cls", 512, 0.5)
     assert model.dimensions == (128, 64)
+    assert model.knows == ("en", "de")
     assert model.prompts == {Task.QUERY: "ask: "}
 
 
 @pytest.mark.parametrize(
-    "line", ['pooling = "max"', "context = 2", 'prompts = { "query" = "x" }', "tokens = 3", "max_tokens = 0"]
+    "line",
+    [
+        'pooling = "max"',
+        "context = 2",
+        'prompts = { "query" = "x" }',
+        "tokens = 3",
+        "max_tokens = 0",
+        'knows = ["xx"]',
+    ],
 )
 def test_a_description_that_no_encoder_can_have_is_refused_by_name(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
