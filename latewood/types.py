@@ -70,6 +70,18 @@ class Result(TypedDict):
     explain: NotRequired[Explain]
 
 
+class FusionUsed(TypedDict):
+    """How the legs were fused: `weights` as they counted, `k` with `rrf`.
+
+    `foreign`: the model does not know the question's language, and the dense leg may count less for it.
+    """
+
+    method: str
+    k: NotRequired[float]
+    weights: dict[str, float]
+    foreign: bool
+
+
 class RerankState(TypedDict):
     """What became of a rerank: not `applied`, the order is the fused one, and `reason` says why."""
 
@@ -85,6 +97,7 @@ class SearchResponse(TypedDict):
 
     results: list[Result]
     mode: str
+    fusion: NotRequired[FusionUsed]
     rerank: NotRequired[RerankState]
     took_ms: dict[str, float]
     request_id: str

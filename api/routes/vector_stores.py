@@ -52,8 +52,9 @@ def _found(
         filters=body.filters,
         rerank=RerankBody(top_n=top_n) if ranked else None,
     )
-    top = ceiling(asking.fusion_of(service, tenant, asked), MODES[asked.mode])
-    return [(hit.passage.chunk.id, _out(hit, top)) for hit in asking.answer(service, tenant, asked).hits]
+    found = asking.answer(service, tenant, asked)
+    top = 1.0 if found.fusion is None else ceiling(found.fusion, MODES[asked.mode])
+    return [(hit.passage.chunk.id, _out(hit, top)) for hit in found.hits]
 
 
 def _out(hit: Hit, top: float) -> StoreHitOut:
