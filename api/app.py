@@ -16,6 +16,7 @@ from api.mcp import McpRoute
 from api.middleware import Admin, BodyLimit, Busy, RequestId
 from api.routes import (
     amend,
+    backup,
     collections,
     documents,
     embeddings,
@@ -42,6 +43,7 @@ ROUTES = (
     jobs,
     verify,
     generations,
+    backup,
     collections,
     embeddings,
     rerank,

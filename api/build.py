@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import time
+from typing import Any
 
 from api import mending, places, stores
 from api.errors import ApiError, job_error
@@ -14,21 +16,25 @@ from api.metrics import Metrics
 from api.models import Models
 from api.opened import Opened, assemble
 from api.plans import asking
+from api.queueing.desk import Desk
 from api.rebuilding import Rebuilds
+from api.addresses import MEMORY
 from api.settings import Settings
 from api.shelf import Shelf
 from embedder.defaults import default_model
 from embedder.types import Embedder, EmbedderError
 from evaluation import defaults
 from ingest import commit
-from ingest.jobs import Job, Jobs
+from ingest.jobs import Jobs
+from ingest.naming import folder_uri, is_remote, path_of, uri_of
+from ingest.orders import INGEST, UPLOAD, Order
 from ingest.parsing.workers import ParserPool
 from ingest.paths import read_templates
 from ingest.pipeline import Index
+from ingest.remote import check_uri
 from ingest.report import Report
-from ingest.sources import folder_uri, path_of
-from ingest.sync import SyncOptions, Work, sync
-from ingest.uploads import Spool, Spooled, take_upload
+from ingest.sync import SyncOptions, Work
+from ingest.uploads import Spool, Spooled
 from search.analyzer import Analyzer
 from search.fusion import SHIPPED, Fusion
 from search.stores import catalog
@@ -36,10 +42,10 @@ from search.stores.base import Store
 from search.stores.edge import EdgeStore
 from search.stores.gate import BusyError
 from search.stores.homes import FolderHome, Home
-from search.stores.memory import MemoryStore
 from search.stores.switch import Held, SwitchStore
 from search.types import DiskFullError, IndexConfig, SearchError, StoreUnavailableError
 
+State = dict[str, Any]
 logger = logging.getLogger(__name__)
 READERS = 2
 
@@ -73,7 +79,9 @@ class Service:
             memory_bytes=settings.parse_bytes,
             max_file_bytes=settings.file_bytes,
         )
-        self._resume_uploads()
+        self.desk = self._desk()
+        if settings.jobs == MEMORY:
+            self.desk.start()
 
     # models
 
@@ -178,7 +186,9 @@ class Service:
     def work(self, progress: Callable[[Report], None], stop: Callable[[], bool]) -> Work:
         """The seams of a job that reads files."""
         templates = read_templates(self.settings.metadata_from_path)
-        return Work(self._pool, progress, stop, READERS, (str(self.data),), templates)
+        aside = str(self.data / "cache" / "fetched")
+        limit = self.settings.file_bytes
+        return Work(self._pool, progress, stop, READERS, (str(self.data),), templates, aside, limit)
 
     def opened(self, tenant: str, collection: str) -> Opened | None:
         """The index, if it is open."""
@@ -261,11 +271,11 @@ class Service:
         key = (tenant, collection)
         with self._guard:
             opened = self._opened.pop(key, None)  # from here on who asks for it waits for the guard
-            job = self.jobs.busy(tenant, collection)
+            job = self.desk.busy(tenant, collection)
             if job is not None or key in self._unchecked:
                 if opened is not None:
                     self._opened[key] = opened
-                doing = f"job {job.id} of" if job is not None else "a verify of"
+                doing = f"job {job} of" if job is not None else "a verify of"
                 raise ApiError(
                     409,
                     "collection_busy",
@@ -278,57 +288,41 @@ class Service:
 
     # jobs
 
-    def ingest(self, tenant: str, collection: str, source: str, options: SyncOptions) -> Job:
-        """Queue an ingest of a folder or file, given as a path or a `file:///` uri."""
+    def ingest(self, tenant: str, collection: str, source: str, options: SyncOptions) -> State:
+        """Queue an ingest of a folder or file, given as a path or a uri; the job as it stands."""
         catalog.check_names(tenant, collection)
-
+        if is_remote(source):
+            uri = check_uri(source)
+            return self.desk.submit(Order(INGEST, tenant, collection, uri, uri, options, born=time()))
         root = path_of(source) if source.startswith("file:") else source
+        name = folder_uri(root)
+        at = uri_of(str(Path(root).absolute()))
+        return self.desk.submit(Order(INGEST, tenant, collection, name, at, options, born=time()))
 
-        def open_index() -> Index:
-            if options.dry_run and not self.exists(tenant, collection):
-                empty = Held(MemoryStore(IndexConfig((1,), {})), lambda store: None)
-                return assemble(self, tenant, collection, SwitchStore(empty)).index
-            return self._for_writing(tenant, collection)
-
-        def run(job: Job, progress: Callable[[Report], None], stop: Callable[[], bool]) -> Report:
-            try:
-                return sync(open_index, root, options, self.work(progress, stop))
-            finally:
-                self.rebuilds.after_writing(tenant, collection)
-
-        return self.jobs.submit(tenant, collection, folder_uri(root), run)
-
-    def ingest_upload(self, spooled: Spooled) -> Job:
-        """Queue an upload that is already on disk."""
+    def ingest_upload(self, spooled: Spooled) -> State:
+        """Queue an upload that is already on disk; the job as it stands."""
         upload = spooled.upload
-
-        def run(job: Job, progress: Callable[[Report], None], stop: Callable[[], bool]) -> Report:
-            try:
-                index = self._for_writing(upload.tenant, upload.collection)
-                return take_upload(index, self.spool, spooled, Work(self._pool, progress, stop))
-            finally:
-                self.rebuilds.after_writing(upload.tenant, upload.collection)
-                if self.jobs.cancelled(job):
-                    self.spool.remove(spooled)
-
-        return self.jobs.submit(
-            upload.tenant,
-            upload.collection,
-            upload.uri,
-            run,
-            on_cancelled=lambda: self.spool.remove(spooled),
+        entry = spooled.folder.name
+        return self.desk.submit(
+            Order(UPLOAD, upload.tenant, upload.collection, upload.uri, entry=entry, born=time())
         )
 
-    def _for_writing(self, tenant: str, collection: str) -> Index:
+    def for_writing(self, tenant: str, collection: str) -> Index:
         """The index for the one job that runs: what a job before it left in flight is finished first."""
         index = self.open(tenant, collection, create=True).index
         commit.recover(index.store)
         return index
 
-    def _resume_uploads(self) -> None:
-        self.spool.clean()
-        for spooled in self.spool.waiting():
-            self.ingest_upload(spooled)
+    def after_writing(self, tenant: str, collection: str) -> None:
+        """A job has written: count it, and optimise when it is time."""
+        self.rebuilds.after_writing(tenant, collection)
+
+    def _desk(self) -> Desk:
+        if self.settings.jobs == MEMORY:
+            return Desk(self)
+        from api.queueing.durable import DurableDesk  # only for who keeps jobs in a database
+
+        return DurableDesk(self)
 
     # the end
 
@@ -340,6 +334,7 @@ class Service:
         """End jobs at a safe point, then let go of stores, models and child processes."""
         self.rebuilds.close()
         self.jobs.close()
+        self.desk.close()
         self._pool.close()
         with self._guard:
             self._opened.clear()

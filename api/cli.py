@@ -15,6 +15,7 @@ import typer
 
 from api import output
 from api.ablate_cli import ablate
+from api.backup_cli import backup, restore
 from api.commands import (
     FAILED,
     WRONG_USE,
@@ -28,6 +29,7 @@ from api.commands import (
     json_option,
 )
 from api.evaluate_cli import evaluate
+from api.jobs_cli import jobs, worker
 from api.keys_cli import keys
 from api.mcp_cli import mcp
 from api.migrate_cli import migrate, optimise
@@ -273,7 +275,11 @@ def demo(
     finish(as_json, run)
 
 
+app.command()(jobs)
+app.command()(worker)
 app.command()(verify)
+app.command()(backup)
+app.command()(restore)
 app.command()(migrate)
 app.command()(optimise)
 app.command()(evaluate)

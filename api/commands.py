@@ -14,7 +14,9 @@ import typer
 from api import output
 from api.keys import KeysError
 from api.owner import DataError, OwnerGoneError, with_owner
-from api.settings import EMBEDDED, Settings, SettingsError, load
+from api.addresses import EMBEDDED
+from api.settings import Settings, SettingsError, load
+from ingest.naming import is_remote
 from ingest.report import CLOSING
 from ingest.sources import SourceError, file_uri
 from latewood.client import Client, JobState, LatewoodError, UnreachableError
@@ -82,7 +84,7 @@ def ingest_all(
     states: list[JobState] = []
     failed: dict[str, CommandError] = {}
     for source in sources:
-        uri = file_uri(Path(source).absolute())
+        uri = source if is_remote(source) else file_uri(Path(source).absolute())
         try:
             states.append(run_ingest(settings, tenant, {"source": uri, **options}))
         except KNOWN_ERRORS as error:

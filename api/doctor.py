@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 import socket
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,9 +15,11 @@ from api.doors import is_loopback, keys_needed
 from api.keys import KeysError, KeyStore
 from api.owner import DataError, socket_path, try_lock
 from api.plans import asking, plan_of, set_plan
-from api.settings import EMBEDDED, Settings, origins
+from api.addresses import EMBEDDED, MEMORY, SQLITE
+from api.settings import Settings, origins
 from embedder.defaults import default_model
 from embedder.types import EmbedderError
+from ingest.naming import is_remote
 from latewood.client import Client, LatewoodError, UnreachableError
 from search.stores import catalog
 from search.types import IndexConfig, SearchError
@@ -34,6 +37,8 @@ def examine(settings: Settings, given: Mapping[str, Any], tenant: str, collectio
         *([("server", lambda: _server(settings))] if settings.store != EMBEDDED else []),
         ("formats", _formats),
         ("data", lambda: _data(settings)),
+        ("queue", lambda: _queue(settings)),
+        *([("roots", lambda: _roots(settings))] if settings.roots else []),
         ("disk", lambda: _disk(settings)),
         ("port", lambda: _port(settings)),
         ("keys", lambda: _keys(settings)),
@@ -169,6 +174,23 @@ def _data(settings: Settings) -> Finding:
     except (UnreachableError, LatewoodError) as error:
         return "warn", f"{settings.data} is held by a process that does not answer: {error}"
     return "ok", f"{settings.data} is in use; its owner answers"
+
+
+def _queue(settings: Settings) -> Finding:
+    if settings.jobs == MEMORY:
+        return "warn", "jobs are kept in memory and end with their process; set JOBS to sqlite"
+    if settings.jobs == SQLITE and not (settings.data / "jobs.sqlite").exists():
+        return "ok", "no job was given yet; the owner of the data runs them"
+    from api.queueing.health import look
+
+    return look(settings)
+
+
+def _roots(settings: Settings) -> Finding:
+    gone = [one for one in settings.roots if not is_remote(one) and not Path(one).is_dir()]
+    if gone:
+        return "error", f"ROOTS names {', '.join(gone)}, which is no folder here; make it, or leave it out"
+    return "ok", f"POST /jobs over TCP may ingest from {', '.join(settings.roots)}"
 
 
 def _disk(settings: Settings) -> Finding:

@@ -228,6 +228,31 @@ def render_status(found: Mapping[str, Any]) -> None:
         line(f"  {name}: {value}")
 
 
+def render_jobs(found: Mapping[str, Any]) -> None:
+    """A line per job, the newest first."""
+    for job in found["jobs"]:
+        counts = job["counts"]
+        done = f"{counts['finished']} of {counts['total']} files"
+        line(f"{job['id']}  {job['status']:<11}  {job['created']}  {done:<18}  {place(job['source'])}")
+    line(f"{len(found['jobs'])} jobs")
+
+
+def render_job(job: Mapping[str, Any]) -> None:
+    """One job: how far it is or how it ended, and every file that failed."""
+    counts = job["counts"]
+    line(f"{job['id']}  {job['status']}  {place(job['source'])}")
+    done = ", ".join(f"{counts[name]} {name}" for name in COUNTS)
+    line(f"{counts['finished']:,} of {counts['total']:,} files, {counts['tokens']:,} tokens: {done}")
+    if counts["current"]:
+        line(f"  at {place(counts['current'])}")
+    if job["seconds_left"] is not None:
+        line(f"  about {job['seconds_left']:,.0f} s left")
+    for item in job["errors"]:
+        line(f"  failed  {place(item['uri'])}: {item['message']} [{item['code']}]")
+    if job["error"]:
+        line(f"  {job['error']['message']} [{job['error']['code']}]")
+
+
 def render_documents(found: Mapping[str, Any]) -> None:
     """A line per document."""
     for document in found["documents"]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from api import output
+from api.addresses import MEMORY, SQLITE
 from api.settings import Settings
 from ingest.report import CLOSING
 from latewood.client import Client, LatewoodError, UnreachableError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from api.build import Service
+    from api.link import Link
 
 T = TypeVar("T")
 TENANT_HEADER = "X-Latewood-Tenant"
@@ -122,15 +124,18 @@ class SocketServer:
 
         self.app = create_app(service)
         self._path = path
-        self._listener = _listen(path)
+        self._listener = listen(path)
         self._server = uvicorn_server(Admin(self.app))
         self._thread = threading.Thread(
             target=self._server.run, args=([self._listener],), name="owner socket", daemon=True
         )
         self._thread.start()
+        self._link = _link(service, path)
 
     def close(self) -> None:
         """Answer what is running, then stop."""
+        if self._link is not None:
+            self._link.close()
         try:
             self._path.unlink(missing_ok=True)
         except OSError as error:
@@ -141,7 +146,21 @@ class SocketServer:
             self._listener.close()
 
 
-def _listen(path: Path) -> socket.socket:
+def _link(service: Service, path: Path) -> Link | None:
+    """Where workers of other processes write through this owner, when it has any."""
+    if service.settings.jobs in {SQLITE, MEMORY}:
+        return None
+    from api import link
+
+    return link.Link(service, path.with_name(link.NAME))
+
+
+def listen(path: Path) -> socket.socket:
+    """A Unix socket that only its user may open.
+
+    Raises:
+        DataError: it cannot be made.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import threading
@@ -10,9 +11,13 @@ from collections.abc import Callable
 
 from api.build import Service
 from api.doors import doors, keys_needed
+from api.errors import ApiError
 from api.keys import KeyStore
 from api.owner import DataError, SocketServer, socket_path, take_over, uvicorn_server
 from api.settings import Settings, SettingsError
+from ingest.jobs import JobError
+
+logger = logging.getLogger(__name__)
 
 
 def serve_forever(settings: Settings, ready: Callable[[str], None]) -> None:
@@ -42,13 +47,23 @@ def _run(service: Service, listener: socket.socket, ready: Callable[[str], None]
     service.serving = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     owner = SocketServer(service, socket_path(service.settings.data))
     try:
-        threading.Thread(target=service.warm_up, name="warm-up", daemon=True).start()
+        threading.Thread(target=_begin, args=[service], name="warm-up", daemon=True).start()
         ready(service.serving)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn has drained and raises the signal again
             uvicorn_server(doors(owner.app, service.settings)).run([listener])
     finally:
         service.jobs.close()
         owner.close()
+
+
+def _begin(service: Service) -> None:
+    """What need not be done before the first request: jobs that an earlier process left, and the model."""
+    try:
+        service.desk.start()
+    except (ApiError, JobError) as error:
+        service.warm_up_error = str(error)
+        logger.error("the queue is not worked on: %s", error)
+    service.warm_up()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -18,6 +18,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from api.addresses import EMBEDDED, MEMORY, SQLITE, check_place, check_queue, masked
 from api.described import DescribedModel, source_of
 from api.keys import RATE
 from embedder.sources import Source
@@ -30,7 +31,6 @@ from search.stores.server_options import ServerOptions
 
 PREFIX = "LATEWOOD_"
 FILE = "latewood.toml"
-EMBEDDED = "embedded"
 
 
 class SettingsError(Exception):
@@ -129,7 +129,20 @@ class Settings(BaseSettings):
     metadata_from_path: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="templates that make metadata of paths, e.g. `{team}/{year:int}/**`"
     )
-    jobs: str = Field("sqlite", description="where jobs are kept; this version keeps them in the process")
+    jobs: str = Field(
+        "sqlite",
+        description="where jobs are kept: `sqlite`, in `DATA`; a PostgreSQL url, for `latewood worker`s; "
+        "`memory`, nowhere",
+    )
+    worker_seconds: float = Field(
+        30.0,
+        ge=1,
+        le=3600,
+        description="after so long without a sign a worker counts as dead, and others take over its jobs",
+    )
+    roots: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="folders and uris that `POST /jobs` over TCP may ingest from; none by default"
+    )
     host: str = Field("127.0.0.1", description="address of `serve`; any other than loopback needs a key")
     hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -178,7 +191,7 @@ class Settings(BaseSettings):
         """Where models may come from beyond what is known and installed."""
         return source_of(self.models, fetch=self.fetch)
 
-    @field_validator("dimensions", "metadata_from_path", "hosts", "origins", mode="before")
+    @field_validator("dimensions", "metadata_from_path", "roots", "hosts", "origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -234,9 +247,8 @@ class Settings(BaseSettings):
 
     @field_validator("jobs")
     @classmethod
-    def _in_process(cls, value: str) -> str:
-        if value != "sqlite":
-            raise ValueError("this version has no other queue; leave JOBS out or set `sqlite`")
+    def _queue(cls, value: str) -> str:
+        check_queue(value)
         return value
 
     @field_validator("language")
@@ -280,24 +292,6 @@ class Origin:
     origin: str
 
 
-def masked(text: str) -> str:
-    """A text with URLs, without the names and passwords in them."""
-    return re.sub(r"//[^/\s]*@", "//***@", text)
-
-
-def check_place(store: str) -> None:
-    """Hold a store against what can be one.
-
-    Raises:
-        ValueError: neither `embedded` nor a URL without a name and password in it.
-    """
-    parts = urlsplit(store)
-    if store != EMBEDDED and (parts.scheme not in {"http", "https"} or not parts.hostname):
-        raise ValueError("must be `embedded` or the URL of a Qdrant server, such as http://localhost:6333")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("takes no name, password or query in the URL; the key goes to STORE_API_KEY")
-
-
 def load(**given: Any) -> Settings:
     """Read the settings; `given` (command-line options that were used) stand above everything.
 
@@ -332,7 +326,7 @@ def origins(settings: Settings, **given: Any) -> list[Origin]:
             origin = variable
         else:
             origin = FILE if name in in_file else "default"
-        found.append(Origin(name.upper(), str(getattr(settings, name)), origin))
+        found.append(Origin(name.upper(), masked(str(getattr(settings, name))), origin))
     return found
 
 

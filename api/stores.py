@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from api.errors import ApiError
 from api.plans import asking
-from api.settings import EMBEDDED, Settings
+from api.addresses import EMBEDDED
+from api.settings import Settings
 from search.stores.edge import EdgeStore
 from search.stores.homes import Catalog, FolderCatalog, FolderHome, Home
 from search.stores.server import ServerStore

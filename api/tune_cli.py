@@ -12,7 +12,8 @@ import typer
 from api import output, places
 from api.commands import UNREACHABLE, WRONG_USE, CommandError, finish
 from api.evaluate_cli import bench_on, known_errors
-from api.settings import EMBEDDED, Settings, load
+from api.addresses import EMBEDDED
+from api.settings import Settings, load
 from api.tune_sets import as_decision, chosen_across
 from api.tune_sets import render as render_across
 from api.tuning import Asked, Numbers, candidates, incumbent, number_list, scoring_progress

@@ -10,9 +10,18 @@ from threading import Event
 from typing import Any
 
 from api import output
-from api.commands import FAILED, KNOWN_ERRORS, UNREACHABLE, CommandError, as_command_error, follow_ingest
+from api.commands import (
+    FAILED,
+    KNOWN_ERRORS,
+    UNREACHABLE,
+    WRONG_USE,
+    CommandError,
+    as_command_error,
+    follow_ingest,
+)
 from api.owner import DataError, OwnerGoneError, with_owner
 from api.settings import Settings
+from ingest.naming import is_remote
 from ingest.report import CLOSING
 from ingest.sources import file_uri
 from ingest.watch import Listener, Pace, Seams, Watch, identify
@@ -53,6 +62,9 @@ class Following:
             CommandError: a source is missing, or its first ingest failed.
             DataError: the data directory cannot be used.
         """
+        for source in filter(is_remote, sources):
+            message = f"--watch follows folders of this machine; ingest {source} without it, now and then"
+            raise CommandError(WRONG_USE, "wrong_use", message)
         roots = [str(Path(source).absolute()) for source in sources]
         for root in roots:
             if identify(root) is None:

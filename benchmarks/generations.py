@@ -184,7 +184,7 @@ def disk(folder: Path) -> int:
 def run(points: int, calm: float) -> dict[str, Any]:
     """The whole benchmark; what is to be reported."""
     with tempfile.TemporaryDirectory() as folder:
-        service = RandomService(Settings(data=Path(folder), optimise_after=0, chunk_tokens=64))
+        service = RandomService(Settings(data=Path(folder), optimise_after=0, chunk_tokens=64, jobs="memory"))
         try:
             started = time.perf_counter()
             fill(service, points)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from ingest.naming import path_of
+from ingest.naming import is_remote, path_of
 from ingest.parsing.containers import Member, is_container
 from ingest.parsing.workers import ParserPool
 from ingest.scanning import Finding, ScannedFile, ScanResult
@@ -73,13 +73,15 @@ def _meant(
 
 
 def _relative(source: str, uri: str) -> str:
+    if is_remote(uri):
+        return unquote(uri.removeprefix(source))
     return path_of(uri).removeprefix(path_of(source)).lstrip("/")
 
 
 def _sort_in(seen: _Unpacked, archive: ScannedFile, members: Iterator[tuple[str, Member]]) -> None:
     for uri, member in members:
         if not member.code:
-            seen.files.append(ScannedFile(uri, archive.stamp, archive=archive.uri))
+            seen.files.append(ScannedFile(uri, archive.stamp, archive=archive.uri, kept=archive.kept))
         elif member.skipped:
             seen.skipped.append(Finding(uri, member.code, member.message))
         else:

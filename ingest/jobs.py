@@ -1,7 +1,8 @@
-"""Ingest jobs of one process: a queue, one runner, and events that can be followed.
+"""Jobs of one process: a queue, one runner, and events that can be followed.
 
 One runner at a time writes, so two ingests never meet on a document; the second waits. "Done" means the
-manifest, never a job's record: a job lost with its process loses nothing, the next ingest goes on.
+manifest, never a job's record: a job lost with its process loses nothing, the next ingest goes on. Jobs that
+outlive their process are kept in a database (`api.queueing`) and run here, or by a worker.
 """
 
 from __future__ import annotations
@@ -12,13 +13,20 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
 
-from ingest.pipeline import utc
 from ingest.report import CLOSING, Report
+from ingest.writing import utc
+
+if TYPE_CHECKING:
+    from ingest.orders import Order
 
 FINAL = frozenset({"completed", "failed", "cancelled"})
 KEPT = 1000
+ENOUGH = 10
+"""Finished files that say something about the rest; of a short list, a twentieth."""
+
 _COUNTS = tuple(one.name for one in fields(Report) if one.name not in {"skipped", "failed"})
 logger = logging.getLogger(__name__)
 
@@ -41,6 +49,9 @@ class Job:
         result: what a job other than an ingest found or did, as JSON; set by the job itself before it ends.
         changed: goes up with every change, so that followers know when to look again.
         on_cancelled: called when the job is cancelled on request before it ran.
+        born: seconds since 1970, to put jobs in order.
+        begun: when it began to run, by the monotonic clock; 0 before.
+        order: what it was told to do, where it is a job of documents.
     """
 
     id: str
@@ -54,6 +65,9 @@ class Job:
     changed: int = 0
     on_cancelled: Callable[[], object] | None = None
     result: Mapping[str, Any] | None = None
+    born: float = field(default_factory=time)
+    begun: float = 0.0
+    order: Order | None = None
 
     def as_dict(self) -> dict[str, object]:
         """The public shape: status, counts, errors; `result` only where there is one."""
@@ -84,9 +98,17 @@ class Job:
             "created": self.created,
             "status": status,
             "counts": {name: getattr(report, name) for name in _COUNTS},
+            "seconds_left": self._seconds_left() if status == "in_progress" else None,
             **problems,
             "error": {"code": error[0], "message": error[1]} if error else None,
         }
+
+    def _seconds_left(self) -> float | None:
+        """At the pace of the files that are finished; None while they say too little."""
+        finished, total = self.report.finished, self.report.total
+        if not finished or finished < min(ENOUGH, total / 20):
+            return None
+        return round((monotonic() - self.begun) / finished * max(total - finished, 0), 1)
 
 
 Run = Callable[[Job, Callable[[Report], None], Callable[[], bool]], Report]
@@ -113,16 +135,20 @@ class Jobs:
         run: Run,
         *,
         on_cancelled: Callable[[], object] | None = None,
+        job_id: str = "",
+        order: Order | None = None,
     ) -> Job:
         """Queue a job.
 
         `on_cancelled` is called in place of `run` when the job is cancelled on request while it waits; not
-        when the process closes.
+        when the process closes. `job_id` is what it is called where it is kept; a fresh one by default.
 
         Raises:
             JobError: the process is closing.
         """
-        job = Job(str(uuid.uuid4()), tenant, collection, source, utc(), on_cancelled=on_cancelled)
+        born = order.born if order is not None and order.born else time()
+        job = Job(job_id or str(uuid.uuid4()), tenant, collection, source, utc(born), born=born, order=order)
+        job.on_cancelled = on_cancelled
         with self._news:
             if self._closing:
                 raise JobError(CLOSING, "this process is closing; ask again in a moment")
@@ -197,6 +223,11 @@ class Jobs:
     def _wait_for_news(self, job: Job, seen: int, seconds: float) -> bool:
         return self._news.wait_for(lambda: job.changed != seen, timeout=seconds)
 
+    def wait(self, job: Job) -> None:
+        """Until it has ended."""
+        with self._news:
+            self._news.wait_for(lambda: job.status in FINAL)
+
     def close(self) -> None:
         """Cancel everything with the code `owner_closing` and wait for the runner to end."""
         with self._news:
@@ -220,6 +251,7 @@ class Jobs:
             if self._closing:
                 self._end(job)
                 return False
+            job.begun = monotonic()
             self._set(job, "in_progress")
             return True
 

@@ -69,6 +69,11 @@ def _real_file(path: str | os.PathLike[str]) -> str:
     return str(Path(os.path.realpath(absolute.parent), absolute.name))
 
 
+def is_remote(source: str) -> bool:
+    """Whether a source is the uri of something that is not in this machine's file system."""
+    return "://" in source and not source.startswith("file:")
+
+
 def covers(place: str, uri: str) -> bool:
     """Whether a file, or anything below a folder (its uri ends in "/"), bears this uri."""
     return place == uri or (place.endswith("/") and uri.startswith(place))

@@ -8,27 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from threading import Event
 from typing import TypeVar
 
-import numpy as np
-
 from embedder.types import Embedder, StoppedError, Vectors
-from ingest import commit
 from ingest.preparing import Prepared, batches, prepare
 from ingest.stages import ahead
 from ingest.twins import Reuse, Twins, Wanted
 from ingest.types import Document, ParseError
+from ingest.writing import Embedded, StoreWriter, Writer
 from search.analyzer import Analyzer
 from search.stores.base import Store
-from search.stores.switch import one_walk
-from search.types import DocumentInfo, FileStamp, Passage, Record
-
-WRITE_CHUNKS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +28,9 @@ class Index:
     """One (tenant, collection) ready to be written: where to, and what turns text into vectors.
 
     `embedder` is called when there is something to embed, so that an ingest without changes loads no model.
+
+    Attributes:
+        handed: what writes for a process that does not hold the index; by default the store is written here.
     """
 
     tenant: str
@@ -44,6 +39,12 @@ class Index:
     embedder: Callable[[], Embedder]
     analyzer: Analyzer
     chunk_tokens: int
+    handed: Writer | None = None
+
+    @property
+    def writer(self) -> Writer:
+        """What changes documents: here, or where they are handed to."""
+        return self.handed or StoreWriter(self.store)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,59 +57,8 @@ class Outcome:
     error: ParseError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Embedded:
-    """A prepared document whose vectors are made; `tokens` were embedded for it, none if they were copied."""
-
-    prepared: Prepared
-    vectors: Vectors
-    tokens: int
-
-    @property
-    def document(self) -> Document:
-        return self.prepared.document
-
-
-Given = TypeVar("Given", Prepared, _Embedded)
+Given = TypeVar("Given", Prepared, Embedded)
 Made = TypeVar("Made")
-
-
-def utc(seconds: float | None = None) -> str:
-    """A moment as RFC 3339 in UTC, whole seconds; now when none is given."""
-    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    return moment.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
-
-
-def describe(document: Document, language: str = "") -> DocumentInfo:
-    """What a document's passages carry for citing and filtering.
-
-    Args:
-        document: whose.
-        language: what its text is in; its metadata's own word on that counts more.
-    """
-    metadata = dict(document.metadata)
-    stated = metadata.pop("language", "")
-    return DocumentInfo(
-        id=document.id,
-        uri=document.uri,
-        source=document.source,
-        title=document.title,
-        kind=document.kind,
-        language=stated if isinstance(stated, str) and stated else language,
-        modified=modified(document.stamp),
-        ingested=utc(),
-        metadata=metadata,
-    )
-
-
-def modified(stamp: FileStamp | None) -> str:
-    """When a file was modified; empty when unknown, or outside the years that can be written."""
-    if stamp is None:
-        return ""
-    try:
-        return utc(stamp.mtime_ns / 1e9)
-    except (ValueError, OverflowError, OSError):
-        return ""
 
 
 def ingest(
@@ -176,14 +126,14 @@ class _Walk:
                 return
             yield [self._prepare(document) for document in batch]
 
-    def embedded(self, batch: Sequence[Prepared | Outcome]) -> list[_Embedded | Outcome] | None:
+    def embedded(self, batch: Sequence[Prepared | Outcome]) -> list[Embedded | Outcome] | None:
         """Second stage: the batch with its vectors; None once the walk was stopped."""
         try:
             return _each_or_all(batch, self._embed)
         except StoppedError:
             return None
 
-    def written(self, batch: Sequence[_Embedded | Outcome]) -> list[Outcome]:
+    def written(self, batch: Sequence[Embedded | Outcome]) -> list[Outcome]:
         """Third stage: what became of each document of the batch, in its order."""
         outcomes = _each_or_all(batch, self._write)
         if self._twins is not None:
@@ -201,21 +151,22 @@ class _Walk:
         except ValueError as error:
             return Outcome(document, error=ParseError("cannot_be_indexed", str(error)))
 
-    def _embed(self, batch: Sequence[Prepared]) -> list[_Embedded]:
+    def _embed(self, batch: Sequence[Prepared]) -> list[Embedded]:
         wanted = [
             Wanted(one.document.content_hash, one.document.text, one.chunks, one.document.id) for one in batch
         ]
         dense = self._reuse.rows(self._embedder, wanted, lambda: self._halted.is_set() or self._stop())
         return [
-            _Embedded(one, Vectors(made.rows, one.sparse), one.tokens if made.embedded else 0)
+            Embedded(one, Vectors(made.rows, one.sparse), one.tokens if made.embedded else 0)
             for one, made in zip(batch, dense, strict=True)
         ]
 
-    def _write(self, batch: Sequence[_Embedded]) -> list[Outcome]:
-        return _write(self._index.store, batch, self._recorded)
+    def _write(self, batch: Sequence[Embedded]) -> list[Outcome]:
+        won = self._index.writer.write(batch, self._recorded)
+        return [_outcome(one, ok) for one, ok in zip(batch, won, strict=True)]
 
 
-def _until_none(found: Generator[list[_Embedded | Outcome] | None]) -> Generator[list[_Embedded | Outcome]]:
+def _until_none(found: Generator[list[Embedded | Outcome] | None]) -> Generator[list[Embedded | Outcome]]:
     with closing(found):
         for batch in found:
             if batch is None:
@@ -243,38 +194,7 @@ def _alone(one: Given, work: Callable[[list[Given]], Sequence[Made]]) -> Made | 
         return Outcome(one.document, error=ParseError("cannot_be_indexed", str(error)))
 
 
-@one_walk
-def _write(store: Store, batch: Sequence[_Embedded], recorded: Mapping[str, str]) -> list[Outcome]:
-    """Announce, write records and chunks, commit."""
-    infos = [describe(one.document, one.prepared.chunks[0].language) for one in batch]
-    attempts = commit.begin(store, infos)
-    try:
-        written, records = [], []
-        for one, said, attempt in zip(batch, infos, attempts, strict=True):
-            info = attempt.told(said)
-            chunks = tuple(replace(chunk, version=attempt.version) for chunk in one.prepared.chunks)
-            written.append(commit.Written(attempt, info, one.document, len(chunks), recorded))
-            records.append(Record(commit.manifest_of(written[-1]), chunks))
-        store.put_records(records)
-        _write_chunks(store, records, [one.vectors for one in batch])
-    except ValueError:  # one of them holds what the store cannot; whatever else fails is left to `recover`
-        commit.abandon(store, attempts)
-        raise
-    won = commit.commit(store, written)
-    return [_outcome(one, ok) for one, ok in zip(batch, won, strict=True)]
-
-
-def _write_chunks(store: Store, records: Sequence[Record], vectors: Sequence[Vectors]) -> None:
-    """Write the chunks of all documents together: a call costs about as much as ten chunks."""
-    passages = [Passage(chunk, record.manifest.document) for record in records for chunk in record.chunks]
-    dense = vectors[0].dense if len(vectors) == 1 else np.concatenate([rows.dense for rows in vectors])
-    sparse = tuple(chain.from_iterable(rows.sparse for rows in vectors))
-    for start in range(0, len(passages), WRITE_CHUNKS):
-        end = start + WRITE_CHUNKS
-        store.put_chunks(passages[start:end], Vectors(dense[start:end], sparse[start:end]))
-
-
-def _outcome(item: _Embedded, won: bool) -> Outcome:
+def _outcome(item: Embedded, won: bool) -> Outcome:
     if won:
         return Outcome(item.document, len(item.prepared.chunks), item.tokens)
     message = "another writer replaced this document at the same time and was first; ingest again"

@@ -38,14 +38,15 @@ def rehearse(plan: Plan, known: Mapping[str, Known], report: Report, *, keep_del
 
 
 def _look(file: ScannedFile) -> str:
-    """A file's sha256, hexadecimal; empty for a member of an archive, which is not unpacked for this.
+    """A file's sha256, hexadecimal; empty for what is not unpacked or fetched for this.
 
     Raises:
         ParseError: it would be skipped, or cannot be read now.
     """
-    if file.member is not None:
-        if Path(file.member).suffix:
-            route(file.member, b"")
+    if file.member is not None or file.kept:
+        name = file.member or Path(file.kept).name
+        if Path(name).suffix:
+            route(name, b"")
         return ""
     try:
         with Path(file.path).open("rb") as handle:

@@ -17,7 +17,7 @@ from ingest import amending, commit
 from ingest.holdings import chunk_id, fetch_version, tiles
 from ingest.parsing.parse import PARSER_VERSION
 from ingest.parsing.protocol import Unchanged
-from ingest.pipeline import Index, ingest, utc
+from ingest.pipeline import Index, ingest
 from ingest.report import Report
 from ingest.rewriting import record_of, rewrite, survivors
 from ingest.sources import SourceError, path_of
@@ -25,6 +25,7 @@ from ingest.strays import best_record, stray_chunks, stray_records
 from ingest.sync import Place, Work, document_from
 from ingest.types import Document, ParseError
 from ingest.verify import LOST, Finding, Findings, examine
+from ingest.writing import utc
 from search.types import DocumentInfo, Failure, Manifest, ManifestWrite, Record
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from embedder.types import Span, SpannedText, Vectors
 from ingest import commit
-from ingest.pipeline import WRITE_CHUNKS, Index
+from ingest.pipeline import Index
 from ingest.types import Document
+from ingest.writing import WRITE_CHUNKS
 from search.stores.base import Store
 from search.stores.switch import one_walk
 from search.types import Chunk, Manifest, Passage, Record

@@ -36,6 +36,7 @@ class ScannedFile:
         archive: uri of the archive it is a member of; empty for a file of its own.
         sidecar: whether a file with its metadata stands beside it.
         beside: what its path and its sidecar say of it, as a checksum; empty when they say nothing.
+        kept: path of the copy that is fetched of what is no file of this machine; empty for one that is.
     """
 
     uri: str
@@ -43,11 +44,12 @@ class ScannedFile:
     archive: str = ""
     sidecar: bool = False
     beside: str = ""
+    kept: str = ""
 
     @property
     def path(self) -> str:
         """Absolute, of the archive for a member; bytes that are not UTF-8 stand as lone surrogates."""
-        return path_of(self.archive or self.uri)
+        return self.kept or path_of(self.archive or self.uri)
 
     @property
     def member(self) -> str | None:

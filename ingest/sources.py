@@ -6,8 +6,8 @@ A document belongs to exactly one source, so two sources may not overlap.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Set
+from dataclasses import dataclass, replace
 from urllib.parse import unquote_to_bytes
 
 from ingest.known import Known
@@ -27,6 +27,7 @@ __all__ = [
     "diff",
     "file_uri",
     "folder_uri",
+    "limited",
     "path_of",
     "scan",
 ]
@@ -118,6 +119,28 @@ def diff(source: str, found: ScanResult, known: Mapping[str, Known], *, parser_v
         sorted_out[_verdict(file, known.get(file.uri), parser_version)].append(file)
     lists = {name: tuple(files) for name, files in sorted_out.items()}
     return Plan(removed=tuple(_removed(source, found, known)), **lists)
+
+
+def limited(found: ScanResult, plan: Plan, only: Set[str]) -> tuple[ScanResult, Plan]:
+    """A scan and its plan for these files alone, tried whether they failed before or not; nothing is removed.
+
+    Args:
+        found: the scan.
+        plan: what an ingest of all of it would do.
+        only: uris of files; what was not found of them is passed over.
+    """
+    tried = [file for file in plan.failed_before if file.uri in only]
+    part = replace(
+        plan,
+        new=tuple(file for file in (*plan.new, *tried) if file.uri in only),
+        changed=tuple(file for file in plan.changed if file.uri in only),
+        check=tuple(file for file in plan.check if file.uri in only),
+        unchanged=(),
+        removed=(),
+        failed_before=(),
+    )
+    failed = tuple(finding for finding in found.failed if finding.uri in only)
+    return replace(found, skipped=(), failed=failed), part
 
 
 def _verdict(file: ScannedFile, known: Known | None, parser_version: str) -> str:

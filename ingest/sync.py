@@ -6,31 +6,35 @@ scan -> diff against manifests -> remove what vanished -> parse what is new or c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence, Set
+import tempfile
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from time import monotonic
 from urllib.parse import unquote
 
-from ingest import commit
 from ingest.archives import opened
 from ingest.beside import annotated, described, look
 from ingest.known import Known, holdings
 from ingest.moves import partners_together, perhaps_renamed, twins_of
+from ingest.naming import is_remote
+from ingest.origins import Local, Origin, Remote
 from ingest.parsing.parse import PARSER_VERSION
 from ingest.parsing.protocol import ParsedFile, Unchanged
 from ingest.parsing.workers import ParserPool
 from ingest.paths import Template
-from ingest.pipeline import Index, ingest, modified, utc
+from ingest.pipeline import Index, ingest
 from ingest.rehearsal import rehearse
+from ingest.remote import RemoteSource
 from ingest.report import Problem, Report
-from ingest.scanning import ScanResult, check_unmoved
+from ingest.scanning import ScanResult
 from ingest.selection import EVERYTHING, Selection
-from ingest.sources import Plan, ScannedFile, check_overlap, check_root, diff, file_uri, folder_uri, scan
+from ingest.sources import Plan, ScannedFile, check_overlap, check_root, diff, limited
 from ingest.twins import Twins
 from ingest.types import Document, ParseError, document_id
+from ingest.writing import modified, utc
 from search.types import DocumentInfo, Failure, FileStamp
 
 _REMOVED_AT_ONCE = 500
@@ -38,12 +42,17 @@ _REMOVED_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class SyncOptions:
-    """What an ingest may do beyond its default."""
+    """What an ingest may do beyond its default.
+
+    Attributes:
+        only: uris of files to try again, failed or not; everything else of the source stays as it is.
+    """
 
     dry_run: bool = False
     keep_deleted: bool = False
     allow_empty: bool = False
     selection: Selection = EVERYTHING
+    only: frozenset[str] | None = None
 
 
 Progress = Callable[[Report], None]
@@ -56,6 +65,8 @@ class Work:
 
     Attributes:
         templates: rules that make metadata of paths.
+        aside: where copies of what is no file of this machine lie until they were parsed.
+        file_bytes: the largest file that is fetched.
     """
 
     pool: ParserPool
@@ -64,6 +75,8 @@ class Work:
     readers: int = 2
     left_out: tuple[str, ...] = ()
     templates: tuple[Template, ...] = ()
+    aside: str = ""
+    file_bytes: int = 500_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,7 @@ class _Run:
     work: Work
     report: Report
     known: Mapping[str, Known]
+    origin: Origin
 
     def known_hash(self, file: ScannedFile) -> str | None:
         """Its hash, for which it need not be parsed again; None when something beside it changed."""
@@ -85,7 +99,7 @@ class _Run:
 
 
 def sync(open_index: Callable[[], Index], root: str, options: SyncOptions, work: Work) -> Report:
-    """Ingest one folder (or file) and return what was done.
+    """Ingest one folder (or file), a path or a remote uri, and return what was done.
 
     The index is opened (and made, if need be) only once the source was found.
 
@@ -93,22 +107,29 @@ def sync(open_index: Callable[[], Index], root: str, options: SyncOptions, work:
         SourceError: the root is missing, suddenly empty, taken away, or overlaps another source.
         StoreError: the store refused; what was committed before stays.
     """
+    with closing(_origin(root, work)) as origin:
+        return _sync(open_index, origin, options, work)
+
+
+def _sync(open_index: Callable[[], Index], origin: Origin, options: SyncOptions, work: Work) -> Report:
     started = monotonic()
-    found = scan(root, missing_ok=options.allow_empty, left_out=work.left_out, selection=options.selection)
+    found = origin.scan(options)
     index = open_index()
-    held = holdings(index.store, {file_uri(root), folder_uri(root)})
-    source = _source_of(root, held.sources)
+    held = holdings(index.store, origin.names)
+    source = origin.source(found, held.sources)
     check_overlap(source, held.sources)
     known = held.mine[source]
     found = annotated(source, opened(source, found, work.pool), work.templates)
     check_root(source, found, known, allow_empty=options.allow_empty)
     plan = diff(source, found, known, parser_version=PARSER_VERSION)
-    run = _Run(index, source, options, work, Report(), known)
+    if options.only is not None:
+        found, plan = limited(found, plan, options.only)
+    run = _Run(index, source, options, work, Report(), known, origin)
     _book_scan(run, found, plan)
     if options.dry_run:
         rehearse(plan, known, run.report, keep_deleted=options.keep_deleted)
     else:
-        _carry_out(run, plan, twins_of(held.others, plan, known), lambda: check_unmoved(root, found))
+        _carry_out(run, plan, twins_of(held.others, plan, known), lambda: origin.check(found))
     report = run.report
     stats = index.store.stats()
     report.documents, report.chunks = stats.documents, stats.chunks
@@ -118,10 +139,10 @@ def sync(open_index: Callable[[], Index], root: str, options: SyncOptions, work:
     return report
 
 
-def _source_of(root: str, known: Set[str]) -> str:
-    """The source a root names; a file that is gone is still the source it was."""
-    file = file_uri(root)
-    return file if file in known and not Path(root).is_dir() else folder_uri(root)
+def _origin(root: str, work: Work) -> Origin:
+    if is_remote(root):
+        return Remote(RemoteSource(root, Path(work.aside or tempfile.gettempdir()), work.file_bytes))
+    return Local(root, work.left_out)
 
 
 def _book_scan(run: _Run, found: ScanResult, plan: Plan) -> None:
@@ -158,7 +179,7 @@ def _carry_out(run: _Run, plan: Plan, twins: Twins, check_source: Callable[[], N
 def _remove(run: _Run, ids: Sequence[str], check_source: Callable[[], None]) -> None:
     for start in range(0, len(ids), _REMOVED_AT_ONCE):
         check_source()
-        run.report.deleted += commit.remove(run.index.store, ids[start : start + _REMOVED_AT_ONCE])
+        run.report.deleted += run.index.writer.remove(ids[start : start + _REMOVED_AT_ONCE])
 
 
 def _ingest_files(run: _Run, files: Sequence[ScannedFile], twins: Twins) -> None:
@@ -200,7 +221,7 @@ def _parsed_documents(run: _Run, files: Sequence[ScannedFile]) -> Generator[Docu
         file = next(left, None)
         if file is not None:
             known = run.known_hash(file)
-            waiting[threads.submit(work.pool.parse, file.path, known, member=file.member)] = file
+            waiting[threads.submit(_parse, run, file, known)] = file
 
     with ThreadPoolExecutor(work.readers, "parse") as threads:
         try:
@@ -219,6 +240,13 @@ def _parsed_documents(run: _Run, files: Sequence[ScannedFile]) -> Generator[Docu
             threads.shutdown(wait=True, cancel_futures=True)
 
 
+def _parse(run: _Run, file: ScannedFile, known: str | None) -> ParsedFile | Unchanged:
+    """Parse a file where it lies, or its copy: then what was listed of it is its state, not the copy's."""
+    with run.origin.at(file) as path:
+        answer = run.work.pool.parse(path, known, member=file.member)
+    return replace(answer, stamp=file.stamp) if file.kept else answer
+
+
 def _settle(run: _Run, file: ScannedFile, future: Future[ParsedFile | Unchanged]) -> Document | None:
     """Turn one parser answer into a document, or book why there is none."""
     key = document_id(run.index.tenant, run.index.collection, file.uri)
@@ -228,7 +256,7 @@ def _settle(run: _Run, file: ScannedFile, future: Future[ParsedFile | Unchanged]
         _book(run, _File(file.uri, file.stamp), error)
         return None
     if isinstance(answer, Unchanged):
-        commit.note_unchanged(run.index.store, key, answer.stamp, modified(answer.stamp))
+        run.index.writer.note_unchanged(key, answer.stamp, modified(answer.stamp))
         run.report.unchanged += 1
         return None
     document = document_from(answer, Place(key, file.uri, run.source))
@@ -247,14 +275,13 @@ def _book(run: _Run, file: _File, error: ParseError) -> None:
     which tells a removed file from a folder that was taken away.
     """
     problem = Problem(file.uri, error.code, error.message)
-    store = run.index.store
     key = document_id(run.index.tenant, run.index.collection, file.uri)
     if error.code == "vanished":
         run.report.skipped.append(problem)
         return
     if error.skipped:
         if not run.options.keep_deleted:
-            run.report.deleted += commit.remove(store, [key])
+            run.report.deleted += run.index.writer.remove([key])
         run.report.skipped.append(problem)
         return
     name = PurePosixPath(unquote(file.uri, errors="replace")).name
@@ -268,7 +295,7 @@ def _book(run: _Run, file: _File, error: ParseError) -> None:
         parser=PARSER_VERSION,
         transient=error.transient,
     )
-    commit.note_failure(store, info, failure)
+    run.index.writer.note_failure(info, failure)
     run.report.failed.append(problem)
 
 

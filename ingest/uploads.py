@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic, time_ns
 
-from ingest import commit
 from ingest.jobs import JobError
 from ingest.parsing.protocol import ParsedFile, Unchanged
 from ingest.pipeline import Index, ingest
@@ -100,6 +99,28 @@ class Spool:
             return []
         folders = sorted(folder for folder in self._root.iterdir() if not folder.name.startswith("."))
         return [Spooled(upload, folder) for folder in folders if (upload := _read(folder)) is not None]
+
+    def entry(self, name: str) -> Spooled:
+        """The upload in the folder of this name.
+
+        Raises:
+            JobError: `superseded`, it is not there any more.
+        """
+        folder = self._root / name
+        upload = _read(folder) if self.has(name) else None
+        if upload is None:
+            raise JobError(
+                SUPERSEDED, "a later upload or a removal came first; hand it in again if it is meant"
+            )
+        return Spooled(upload, folder)
+
+    def has(self, name: str) -> bool:
+        """Whether the upload in the folder of this name waits still."""
+        return bool(name) and (self._root / name).is_dir()
+
+    def forget(self, name: str) -> bool:
+        """Forget the upload in the folder of this name; False when there is none."""
+        return bool(name) and self._forget(self._root / name)
 
     def remove(self, spooled: Spooled) -> bool:
         """Forget an upload that was ingested or refused for good: one rename, then the cleaning up.
@@ -266,4 +287,4 @@ def _parse(spooled: Spooled, work: Work) -> ParsedFile | Unchanged:
 
 def discard(index: Index, ids: list[str]) -> int:
     """Delete documents of any source; the number that answered before."""
-    return commit.remove(index.store, ids)
+    return index.writer.remove(ids)

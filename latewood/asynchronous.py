@@ -128,6 +128,18 @@ class AsyncClient:
         """See `Client.job`."""
         return cast(JobState, await self._send(wire.job(job_id)))
 
+    async def jobs(self) -> list[JobState]:
+        """See `Client.jobs`."""
+        return cast(list[JobState], (await self._send(wire.jobs()))["jobs"])
+
+    async def cancel(self, job_id: str) -> JobState:
+        """See `Client.cancel`."""
+        return cast(JobState, await self._send(wire.job(job_id, "/cancel", "POST")))
+
+    async def retry(self, job_id: str) -> JobState:
+        """See `Client.retry`."""
+        return cast(JobState, await self._send(wire.job(job_id, "/retry", "POST")))
+
     async def follow(self, job_id: str) -> AsyncIterator[JobState]:
         """See `Client.follow`."""
         asked = wire.job(job_id, "/events")

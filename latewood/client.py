@@ -159,6 +159,18 @@ class Client:
         """A job as it stands now."""
         return cast(JobState, self._send(wire.job(job_id)))
 
+    def jobs(self) -> list[JobState]:
+        """The jobs, newest first."""
+        return cast(list[JobState], self._send(wire.jobs())["jobs"])
+
+    def cancel(self, job_id: str) -> JobState:
+        """Ask a job to end; what it committed stays."""
+        return cast(JobState, self._send(wire.job(job_id, "/cancel", "POST")))
+
+    def retry(self, job_id: str) -> JobState:
+        """A new job for the failed files of one that has ended, or for all of it if it did not end well."""
+        return cast(JobState, self._send(wire.job(job_id, "/retry", "POST")))
+
     def follow(self, job_id: str) -> Iterator[JobState]:
         """The job's state at each change, until it has ended.
 

@@ -145,6 +145,7 @@ class DocumentDetail(DocumentSummary):
 class JobState(TypedDict):
     """A job as it stands: status is queued, in_progress, completed, failed or cancelled.
 
+    `seconds_left` is a guess by the pace so far; None before there is one, and once the job has ended.
     `result` is what a job other than an ingest found or did, once it has ended.
     """
 
@@ -154,6 +155,7 @@ class JobState(TypedDict):
     created: str
     status: str
     counts: dict[str, Any]
+    seconds_left: float | None
     skipped: list[dict[str, str]]
     errors: list[dict[str, str]]
     error: dict[str, str] | None

@@ -69,9 +69,14 @@ def add_files(
     return Call("POST", "/documents", {"params": {"collection": collection}, "files": files, "data": data})
 
 
-def job(job_id: str, events: str = "") -> Call:
-    """`GET /jobs/{id}`, or its events."""
-    return Call("GET", f"/jobs/{quote(job_id, safe='')}{events}")
+def job(job_id: str, what: str = "", method: str = "GET") -> Call:
+    """`GET /jobs/{id}`, or its events; `POST` with `/cancel` or `/retry`."""
+    return Call(method, f"/jobs/{quote(job_id, safe='')}{what}")
+
+
+def jobs() -> Call:
+    """`GET /jobs`."""
+    return Call("GET", "/jobs")
 
 
 def state_in(line: str) -> JobState | None:

@@ -23,6 +23,9 @@ PLACES = {
     "unstructured": ("ingest/parsing/",),
     "fastapi": ("api/",),
     "typer": ("api/",),
+    "dbos": ("api/queueing/",),
+    "sqlalchemy": ("api/queueing/",),
+    "fsspec": ("ingest/remote.py",),
 }
 SETTINGS = "api/settings.py"
 PASSED_ON = {"PYTHONPATH"}  # the interpreter's own, handed to child processes
@@ -159,8 +162,15 @@ def test_a_command_starts_without_what_only_the_service_needs() -> None:
         "limits",
         "argon2",
         "langchain_core",
+        "dbos",
+        "sqlalchemy",
+        "fsspec",
     )
     assert loaded_by(ROOT, ["api.cli"], heavy) == []
+
+
+def test_an_owner_that_is_given_no_job_starts_without_the_queue() -> None:
+    assert loaded_by(ROOT, ["api.build"], ("dbos", "sqlalchemy", "fsspec")) == []
 
 
 def write(root: Path, name: str, source: str) -> None:

@@ -179,6 +179,7 @@ def test_the_table_of_settings_is_the_programs_own_with_its_defaults(
             "MODELS",
             "RERANKER",
             "METADATA_FROM_PATH",
+            "ROOTS",
             "STORE_API_KEY",
             "STORE_CERTIFICATE",
             "HOSTS",

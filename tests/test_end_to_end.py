@@ -28,7 +28,7 @@ def open_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     opened: list[Service] = []
 
     def open_one(**settings: Any) -> Service:
-        opened.append(Service(Settings(data=tmp_path / "data", **settings)))
+        opened.append(Service(Settings(data=tmp_path / "data", jobs="memory", **settings)))
         return opened[-1]
 
     yield open_one
@@ -37,7 +37,9 @@ def open_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
 
 
 def ingest(service: Service, folder: Path) -> Job:
-    job = service.ingest("default", "default", str(folder), SyncOptions())
+    queued = service.ingest("default", "default", str(folder), SyncOptions())
+    job = service.jobs.get("default", queued["id"])
+    assert job is not None
     last = next(state for state in service.jobs.events(job) if state and state["status"] in FINAL)
     assert last["status"] == "completed", last
     return job

@@ -298,8 +298,8 @@ def _accept_text(service: Service, upload: Upload, text: str) -> Accepted:
 def _ingest(service: Service, spooled: Spooled) -> str:
     """Queue what is on disk; refused means gone, or the next start would take in what was not accepted."""
     try:
-        return service.ingest_upload(spooled).id
-    except JobError:
+        return str(service.ingest_upload(spooled)["id"])
+    except (JobError, ApiError):
         service.spool.remove(spooled)
         raise
 

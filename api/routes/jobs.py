@@ -8,15 +8,16 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
 
-from api.auth import ServiceOf, TenantOf, admin_only
-from api.build import Service
-from api.errors import ApiError
+from api.auth import ServiceOf, TenantOf, is_admin
+from api.queueing.desk import Followed
+from api.roots import check_source
 from api.routes.strict import StrictRoute
 from api.schemas import ErrorOut, JobBody
-from ingest.jobs import FINAL, Job
+from ingest.jobs import FINAL
 from ingest.selection import Selection
 from ingest.sync import SyncOptions
 
@@ -32,36 +33,42 @@ EVENT = {
 }
 
 
-@router.post("", status_code=202, dependencies=[Depends(admin_only)])
-def start(body: JobBody, service: ServiceOf, tenant: TenantOf) -> dict[str, Any]:
-    """Queue an ingest of a folder or file."""
+@router.post("", status_code=202)
+def start(request: Request, body: JobBody, service: ServiceOf, tenant: TenantOf) -> dict[str, Any]:
+    """Queue an ingest of a folder or file: over the owner's socket any, over TCP one in `ROOTS`."""
+    if not is_admin(request):
+        check_source(service.settings.roots, body.source)
     options = SyncOptions(
         dry_run=body.dry_run,
         keep_deleted=body.keep_deleted,
         allow_empty=body.allow_empty,
         selection=Selection(tuple(body.include), tuple(body.exclude), hidden=body.hidden),
     )
-    return service.ingest(tenant, body.collection, body.source, options).as_dict()
+    return service.ingest(tenant, body.collection, body.source, options)
 
 
 @router.get("")
 def list_jobs(service: ServiceOf, tenant: TenantOf) -> dict[str, Any]:
-    """The jobs of this process, newest first."""
-    return {"jobs": [job.as_dict() for job in service.jobs.all(tenant)]}
+    """The jobs, newest first."""
+    return {"jobs": service.desk.all(tenant)}
 
 
 @router.get("/{id}")
 def show(id: str, service: ServiceOf, tenant: TenantOf) -> dict[str, Any]:
     """One job: status, counts, errors."""
-    return _existing(service, tenant, id).as_dict()
+    return service.desk.show(tenant, id)
 
 
 @router.post("/{id}/cancel", status_code=202)
 def cancel(id: str, service: ServiceOf, tenant: TenantOf) -> dict[str, Any]:
     """Ask a job to end; what it committed stays."""
-    job = _existing(service, tenant, id)
-    service.jobs.cancel(job)
-    return job.as_dict()
+    return service.desk.cancel(tenant, id)
+
+
+@router.post("/{id}/retry", status_code=202)
+def retry(id: str, service: ServiceOf, tenant: TenantOf) -> dict[str, Any]:
+    """A new job for the failed files of one that has ended; for all of it, if it failed or was cancelled."""
+    return service.desk.retry(tenant, id)
 
 
 @router.get(
@@ -74,16 +81,19 @@ async def events(id: str, service: ServiceOf, tenant: TenantOf) -> StreamingResp
 
     Until then an event has, in place of the lists `skipped` and `errors`, their number `problems`.
     """
-    job = _existing(service, tenant, id)
+    followed = await run_in_threadpool(service.desk.follow, tenant, id)
     return StreamingResponse(
-        _lines(job), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+        _lines(followed), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
     )
 
 
-async def _lines(job: Job) -> AsyncIterator[str]:
+async def _lines(job: Followed) -> AsyncIterator[str]:
     """Asynchronous, for a thread each would let a few followers stop the service; ends with its listener."""
     seen, heard = -1, time.monotonic()
     while True:
+        look = getattr(job, "look", None)
+        if look is not None:
+            await run_in_threadpool(look)
         if job.changed != seen:
             seen, heard = job.changed, time.monotonic()
             state = job.as_event()
@@ -94,12 +104,3 @@ async def _lines(job: Job) -> AsyncIterator[str]:
             heard = time.monotonic()
             yield ": still here\n\n"
         await asyncio.sleep(EVERY)
-
-
-def _existing(service: Service, tenant: str, job_id: str) -> Job:
-    job = service.jobs.get(tenant, job_id)
-    if job is None:
-        raise ApiError(
-            404, "job_not_found", f"no job {job_id!r} in this process; finished ones are kept while it lives"
-        )
-    return job

@@ -92,7 +92,7 @@ def open_service(fast_folder: Path) -> Iterator[Callable[..., Service]]:
 
     def open_one(data: Path | None = None, **settings: Any) -> Service:
         folder = data or Path(tempfile.mkdtemp(dir=fast_folder))
-        chosen = Settings(data=folder, chunk_tokens=CHUNK_TOKENS, **settings)
+        chosen = Settings(data=folder, chunk_tokens=CHUNK_TOKENS, **({"jobs": "memory"} | settings))
         opened.append(WordService(chosen))
         return opened[-1]
 

@@ -17,7 +17,18 @@ from api.routes.jobs import _lines
 from ingest.jobs import FINAL, Job
 from ingest.report import Problem, Report
 
-STATE = {"id", "collection", "source", "created", "status", "counts", "skipped", "errors", "error"}
+STATE = {
+    "id",
+    "collection",
+    "source",
+    "created",
+    "status",
+    "counts",
+    "seconds_left",
+    "skipped",
+    "errors",
+    "error",
+}
 COUNTS = {
     "added",
     "updated",

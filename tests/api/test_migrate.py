@@ -76,7 +76,7 @@ def reopen(two_models: type[Service], fast_folder: Path, tmp_path: Path) -> Iter
         for before in opened:
             before.close()
         data = fast_folder / tmp_path.name
-        opened.append(two_models(Settings(data=data, chunk_tokens=24, **settings)))
+        opened.append(two_models(Settings(data=data, chunk_tokens=24, jobs="memory", **settings)))
         return opened[-1]
 
     yield open_one

@@ -101,7 +101,7 @@ def reopen(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     def open_one(**settings: Any) -> Service:
         for before in opened:
             before.close()
-        opened.append(InMemory(Settings(data=data, chunk_tokens=24, **settings)))
+        opened.append(InMemory(Settings(data=data, chunk_tokens=24, jobs="memory", **settings)))
         return opened[-1]
 
     yield open_one

@@ -133,7 +133,7 @@ def test_an_unknown_name_in_the_file_is_refused_with_the_list(write: Callable[[s
         ("STORE", "http://me:secret@localhost", "the key goes to STORE_API_KEY"),
         ("STORE_READ_CONSISTENCY", "0", "must be all, majority, quorum or a number"),
         ("STORE_PREFIX", "a.b", "is not allowed"),
-        ("JOBS", "postgres://x", "leave JOBS out or set `sqlite`"),
+        ("JOBS", "postgres://x", "must be sqlite, memory, or postgresql://"),
         ("LIMIT", "0", "greater than or equal to 1"),
         ("PARSE_SECONDS", "0", "greater than 0"),
         ("PARSE_SECONDS", "inf", "finite number"),

@@ -13,7 +13,8 @@ from evaluation.datasets import read_dataset
 from evaluation.legs import Legs
 from evaluation.run import Workbench
 from ingest import commit
-from ingest.pipeline import Index, describe, ingest
+from ingest.pipeline import Index, ingest
+from ingest.writing import describe
 from search.analyzer import Analyzer
 from search.fusion import Fusion
 from search.request import SearchRequest

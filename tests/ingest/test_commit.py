@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from ingest import commit
-from ingest.pipeline import Index, ingest, utc
+from ingest.pipeline import Index, ingest
 from ingest.types import Document, Element, ElementKind, document_id
+from ingest.writing import describe as describe_document
+from ingest.writing import utc
 from search.analyzer import Analyzer
 from search.types import Failure, Leg
 
@@ -178,8 +180,6 @@ def test_a_document_deleted_while_it_is_written_stays_deleted(index: Index) -> N
 
 
 def describe(doc: Document) -> Any:
-    from ingest.pipeline import describe as describe_document
-
     return describe_document(doc)
 
 

@@ -75,7 +75,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def service(folder: Path) -> Iterator[Service]:
-    with closing(LetterService(Settings(data=folder / "data"))) as made:
+    with closing(LetterService(Settings(data=folder / "data", jobs="memory"))) as made:
         yield made
 
 

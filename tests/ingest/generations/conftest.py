@@ -14,10 +14,11 @@ import pytest
 from embedder.types import Floats
 from ingest import commit
 from ingest.generations import Seams, Target, rebuild
-from ingest.pipeline import Index, describe, ingest
+from ingest.pipeline import Index, ingest
 from ingest.remaking import Reembed
 from ingest.transfer import Remake
 from ingest.types import Document, document_id
+from ingest.writing import describe
 from search.analyzer import Analyzer
 from search.stores import catalog, succession
 from search.stores.base import Store
@@ -221,8 +222,6 @@ def note_failure(store: Store, name: str) -> None:
 
 
 def commit_info(name: str) -> Any:
-    from ingest.pipeline import describe
-
     return describe(document(name, "x"))
 
 

@@ -1,0 +1,55 @@
+"""Carrying orders out: an ingest of a source, or of one upload, by the one job that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from api.opened import assemble
+from ingest.jobs import Job
+from ingest.naming import is_remote, path_of
+from ingest.orders import UPLOAD, Order
+from ingest.pipeline import Index
+from ingest.report import Report
+from ingest.sync import Work, sync
+from ingest.uploads import take_upload
+from search.stores.memory import MemoryStore
+from search.stores.switch import Held, SwitchStore
+from search.types import IndexConfig
+
+if TYPE_CHECKING:
+    from api.build import Service
+
+Progress = Callable[[Report], None]
+Stop = Callable[[], bool]
+
+
+def carry_out(service: Service, order: Order, job: Job, progress: Progress, stop: Stop) -> Report:
+    """Do what an order says; safe to repeat, for what is committed is not done again.
+
+    Raises:
+        SourceError, JobError, StoreError: why it could not be done.
+    """
+    try:
+        if order.kind == UPLOAD:
+            return _upload(service, order, job, service.work(progress, stop))
+        root = order.root if is_remote(order.root) else path_of(order.root)
+        return sync(lambda: _index(service, order), root, order.options, service.work(progress, stop))
+    finally:
+        service.after_writing(order.tenant, order.collection)
+
+
+def _upload(service: Service, order: Order, job: Job, work: Work) -> Report:
+    spooled = service.spool.entry(order.entry)
+    try:
+        return take_upload(service.for_writing(order.tenant, order.collection), service.spool, spooled, work)
+    finally:
+        if service.jobs.cancelled(job):
+            service.spool.remove(spooled)
+
+
+def _index(service: Service, order: Order) -> Index:
+    if order.options.dry_run and not service.exists(order.tenant, order.collection):
+        empty = Held(MemoryStore(IndexConfig((1,), {})), lambda store: None)
+        return assemble(service, order.tenant, order.collection, SwitchStore(empty)).index
+    return service.for_writing(order.tenant, order.collection)

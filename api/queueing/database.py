@@ -1,0 +1,178 @@
+"""The database of the queue: where it is, and what may be read of and written to it from any process.
+
+DBOS keeps each job as a workflow: its order is the input, how it ended the output, and how far it is stands
+in the workflow's attributes. Everything is JSON, so that whoever can write to the database can hand in data
+only. A record says what was asked and told; what is done the manifests say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from dbos import DBOS, DBOSClient, Serializer
+from dbos import error as dbos_error
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.errors import ApiError
+from api.addresses import SQLITE, masked
+from ingest.orders import Order
+
+NAME = "latewood"
+QUEUE = "latewood"
+WORKFLOW = "job"
+VERSION = "1"
+"""Of what an order looks like: raised when an older program could not carry one out."""
+
+KEPT = 1000
+"""Ended jobs that are remembered."""
+
+_ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+_OPEN = ("ENQUEUED", "PENDING", "DELAYED")
+
+
+class Json(Serializer):
+    """What DBOS keeps, as JSON: its own default would unpickle whatever stands in the database."""
+
+    def serialize(self, data: Any) -> str:
+        """To text; an error keeps its words only."""
+        if isinstance(data, BaseException):
+            data = {"error": f"{type(data).__name__}: {data}"}
+        return json.dumps(data)
+
+    def deserialize(cls, serialized_data: str) -> Any:  # noqa: N805 - the base class names it so
+        """From text."""
+        return json.loads(serialized_data)
+
+    def name(self) -> str:
+        """What DBOS notes beside the text."""
+        return "latewood_json"
+
+
+def url_of(setting: str, data: Path) -> str:
+    """SQLAlchemy's name of the database that `JOBS` means."""
+    if setting == SQLITE:
+        return f"sqlite:///{data.resolve() / 'jobs.sqlite'}"
+    parts = urlsplit(setting)
+    return urlunsplit(parts._replace(scheme="postgresql+psycopg"))
+
+
+class Record:
+    """A job as the database has it."""
+
+    def __init__(self, workflow: Any) -> None:
+        self.id = str(workflow.workflow_id)
+        self.order = Order.from_dict(workflow.input["args"][0])
+        self.status = str(workflow.status)
+        self.executor = workflow.executor_id
+        self.output: Mapping[str, Any] | None = workflow.output
+        self.told: Mapping[str, Any] = (workflow.attributes or {}).get("state") or {}
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will be done for it any more."""
+        return self.status in _ENDED
+
+
+class Database:
+    """One queue's database. Safe to call from many threads.
+
+    Raises:
+        ApiError: 503 `queue_unavailable`, from every call, when the database does not answer.
+    """
+
+    def __init__(self, setting: str, data: Path) -> None:
+        self.url = url_of(setting, data)
+        self.shown = masked(setting if setting != SQLITE else self.url)
+        with _reached(self.shown):
+            DBOS.migrate(self.url)
+            self._client = DBOSClient(
+                system_database_url=self.url,
+                serializer=Json(),
+                application_name=NAME,
+                retry_connection_errors=False,
+            )
+
+    def put(self, job_id: str, order: Order) -> None:
+        """Write an order down; on return it survives the loss of every process."""
+        with _reached(self.shown):
+            self._client.enqueue(
+                {
+                    "workflow_name": WORKFLOW,
+                    "queue_name": QUEUE,
+                    "workflow_id": job_id,
+                    "app_version": VERSION,
+                    "authenticated_user": order.tenant,
+                    "queue_partition_key": order.lane,
+                },
+                order.as_dict(),
+            )
+
+    def get(self, job_id: str) -> Record | None:
+        """One job."""
+        with _reached(self.shown):
+            found = self._client.list_workflows(workflow_ids=[job_id], name=WORKFLOW)
+        return Record(found[0]) if found else None
+
+    def all(self, tenant: str, limit: int = KEPT) -> list[Record]:
+        """The tenant's newest jobs, newest first."""
+        with _reached(self.shown):
+            found = self._client.list_workflows(user=tenant, name=WORKFLOW, sort_desc=True, limit=limit)
+        return sorted(map(Record, found), key=lambda one: one.order.born, reverse=True)
+
+    def open(self) -> list[Record]:
+        """Every job that has not ended, oldest first."""
+        with _reached(self.shown):
+            found = self._client.list_workflows(status=list(_OPEN), name=WORKFLOW, load_output=False)
+        return sorted(map(Record, found), key=lambda one: one.order.born)
+
+    def status(self, job_id: str) -> tuple[str, str | None]:
+        """The status of a job and who runs it; cheap enough to ask each second."""
+        with _reached(self.shown):
+            found = self._client.list_workflows(workflow_ids=[job_id], load_input=False, load_output=False)
+        return (str(found[0].status), found[0].executor_id) if found else ("CANCELLED", None)
+
+    def cancel(self, job_id: str) -> None:
+        """A job that waits never runs; one that runs is stopped by whoever runs it."""
+        with _reached(self.shown):
+            self._client.cancel_workflow(job_id)
+
+    def tell(self, job_id: str, state: Mapping[str, Any]) -> None:
+        """Write down how far a job is, for whoever asks another process."""
+        text = json.dumps(state, ensure_ascii=False).encode("utf-8", "replace").decode()
+        clean = json.loads(text.replace("\\u0000", "\\ufffd"))  # PostgreSQL's JSON has no NUL
+        with _reached(self.shown):
+            self._client.update_workflow_attributes(job_id, {"state": clean})
+
+    def forget_old(self) -> None:
+        """Keep the latest ended jobs only."""
+        with _reached(self.shown):
+            old = self._client.list_workflows(
+                status=list(_ENDED), sort_desc=True, offset=KEPT, load_input=False, load_output=False
+            )
+            if old:
+                self._client.delete_workflows([one.workflow_id for one in old])
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.destroy()
+
+
+@contextmanager
+def _reached(shown: str) -> Iterator[None]:
+    """The one seam to the database's errors."""
+    try:
+        yield
+    except dbos_error.DBOSNonExistentWorkflowError as error:
+        raise ApiError(404, "job_not_found", f"no such job in {shown}: {error}") from error
+    except (SQLAlchemyError, dbos_error.DBOSException, OSError) as error:
+        raise ApiError(
+            503,
+            "queue_unavailable",
+            f"the queue's database {shown} does not answer ({type(error).__name__}); see that it runs and "
+            "that JOBS names it, and ask again",
+        ) from error

@@ -1,0 +1,93 @@
+"""What is told of a job that this process does not run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from api.queueing.database import Database, Record
+from ingest.jobs import FINAL, Job
+from ingest.orders import Order
+from ingest.writing import utc
+
+State = dict[str, Any]
+LOOK_SECONDS = 0.4
+_FATES = {
+    "ENQUEUED": "queued",
+    "DELAYED": "queued",
+    "PENDING": "in_progress",
+    "CANCELLED": "cancelled",
+}
+
+
+def state_of(record: Record) -> State:
+    """A job's public shape; how it ended is what whoever ran it wrote down."""
+    if record.output is not None:
+        return dict(record.output)
+    state = blank(record.id, record.order) | dict(record.told)
+    state["status"] = _FATES.get(record.status, "failed")
+    if state["status"] == "cancelled":
+        state["error"] = {"code": "cancelled", "message": "cancelled on request"}
+    elif state["status"] == "failed":
+        state["error"] = {
+            "code": "given_up",
+            "message": "the processes that ran it died again and again, or it could not be begun; "
+            "their logs say more; what was committed stays, and a retry goes on there",
+        }
+    state.setdefault("skipped", [])
+    state.setdefault("errors", [])
+    return state
+
+
+def blank(job_id: str, order: Order) -> State:
+    """Of a job nobody has begun."""
+    return Job(job_id, order.tenant, order.collection, order.source, utc(order.born)).as_dict()
+
+
+class Elsewhere:
+    """A job that waits, or that another process runs, as it can be followed from here."""
+
+    def __init__(self, database: Database, job_id: str, here: Callable[[], Job | None]) -> None:
+        """Look at it a first time.
+
+        Args:
+            database: of the queue.
+            job_id: which.
+            here: the job, once this process runs it.
+        """
+        self._database = database
+        self._id = job_id
+        self._here = here
+        self._state: State = {}
+        self._looked = 0.0
+        self.changed = -1
+        self.look()
+
+    def look(self) -> None:
+        """Ask this process, else the database; it may take a moment."""
+        job = self._here()
+        if job is not None:
+            self._take(job.as_event())
+            return
+        if monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = monotonic()
+        if (record := self._database.get(self._id)) is not None:
+            self._take(_event(state_of(record)))
+
+    def as_event(self) -> State:
+        """What a follower is told: while the job goes on only the number of its problems, at its end all."""
+        return self._state
+
+    def _take(self, state: State) -> None:
+        if state != self._state:
+            self._state = state
+            self.changed += 1
+
+
+def _event(state: State) -> State:
+    if state["status"] in FINAL:
+        return state
+    listed = len(state.pop("skipped")) + len(state.pop("errors"))
+    return {**state, "problems": state.get("problems", 0) + listed}
