@@ -141,6 +141,9 @@ class Executor:
 
 
 def _launch(url: str, worker: str) -> None:
+    theirs = logging.getLogger("dbos")  # it would write to stderr itself, past whoever set logging up
+    theirs.handlers[:] = [logging.NullHandler()]
+    theirs.propagate = True
     DBOS(
         config={
             "name": NAME,
