@@ -23,6 +23,7 @@ from api.errors import ApiError
 from api.owner import listen
 from embedder.types import EmbedderError
 from ingest import commit
+from ingest.amending import told
 from ingest.jobs import JobError
 from ingest.writing import Embedded, StoreWriter, describe
 from search.stores.base import Store
@@ -184,7 +185,7 @@ def _stands(manifest: Manifest | None, one: Embedded, recorded: Mapping[str, str
     if manifest is None or manifest.live is None or manifest.failure is not None:
         return False
     document = one.document
-    said = commit.told(describe(document, one.prepared.chunks[0].language), manifest.amended)
+    said = told(describe(document, one.prepared.chunks[0].language), manifest.amended)
     return (
         manifest.content_hash == document.content_hash
         and manifest.stamp == document.stamp
