@@ -22,8 +22,8 @@ from pathlib import Path, PurePosixPath
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from api.errors import ApiError
 from api.addresses import EMBEDDED
+from api.errors import ApiError
 from ingest.writing import utc
 from search.stores import catalog
 

@@ -11,6 +11,7 @@ from time import time
 from typing import Any
 
 from api import mending, places, stores
+from api.addresses import MEMORY
 from api.errors import ApiError, job_error
 from api.metrics import Metrics
 from api.models import Models
@@ -18,7 +19,6 @@ from api.opened import Opened, assemble
 from api.plans import asking
 from api.queueing.desk import Desk
 from api.rebuilding import Rebuilds
-from api.addresses import MEMORY
 from api.settings import Settings
 from api.shelf import Shelf
 from embedder.defaults import default_model

@@ -12,9 +12,9 @@ from typing import Any, NoReturn, TypeVar
 import typer
 
 from api import output
+from api.addresses import EMBEDDED
 from api.keys import KeysError
 from api.owner import DataError, OwnerGoneError, with_owner
-from api.addresses import EMBEDDED
 from api.settings import Settings, SettingsError, load
 from ingest.naming import is_remote
 from ingest.report import CLOSING

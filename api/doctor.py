@@ -11,11 +11,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from api import places, stores
+from api.addresses import EMBEDDED, MEMORY, SQLITE
 from api.doors import is_loopback, keys_needed
 from api.keys import KeysError, KeyStore
 from api.owner import DataError, socket_path, try_lock
 from api.plans import asking, plan_of, set_plan
-from api.addresses import EMBEDDED, MEMORY, SQLITE
 from api.settings import Settings, origins
 from embedder.defaults import default_model
 from embedder.types import EmbedderError

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from time import monotonic
 
 from api import stores
+from api.addresses import check_place, masked
 from api.build import Service
 from api.errors import ApiError
-from api.addresses import check_place, masked
 from embedder.types import StoppedError
 from ingest.generations import PATIENCE, Seams, Target, rebuild
 from ingest.jobs import Job

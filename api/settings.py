@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -18,7 +17,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from api.addresses import EMBEDDED, MEMORY, SQLITE, check_place, check_queue, masked
+from api.addresses import EMBEDDED, check_place, check_queue, masked
 from api.described import DescribedModel, source_of
 from api.keys import RATE
 from embedder.sources import Source

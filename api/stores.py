@@ -9,9 +9,9 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from api.addresses import EMBEDDED
 from api.errors import ApiError
 from api.plans import asking
-from api.addresses import EMBEDDED
 from api.settings import Settings
 from search.stores.edge import EdgeStore
 from search.stores.homes import Catalog, FolderCatalog, FolderHome, Home

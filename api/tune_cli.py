@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from api import output, places
+from api.addresses import EMBEDDED
 from api.commands import UNREACHABLE, WRONG_USE, CommandError, finish
 from api.evaluate_cli import bench_on, known_errors
-from api.addresses import EMBEDDED
 from api.settings import Settings, load
 from api.tune_sets import as_decision, chosen_across
 from api.tune_sets import render as render_across

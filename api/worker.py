@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
+from api.addresses import MEMORY, SQLITE
 from api.build import Service
 from api.link import NAME, OwnerIndex
 from api.models import fingerprint
 from api.owner import DataError, SocketServer, private_socket, try_lock
 from api.queueing.desk import Desk
 from api.queueing.durable import DurableDesk
-from api.addresses import MEMORY, SQLITE
 from api.settings import Settings, SettingsError
 from embedder.types import Embedder
 from ingest.pipeline import Index

@@ -18,8 +18,8 @@ from dbos import DBOS, DBOSClient, Serializer
 from dbos import error as dbos_error
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.errors import ApiError
 from api.addresses import SQLITE, masked
+from api.errors import ApiError
 from ingest.orders import Order
 
 NAME = "latewood"

@@ -12,12 +12,12 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from api.addresses import SQLITE
 from api.errors import ApiError
 from api.queueing.database import KEPT, Database, Record
 from api.queueing.desk import Desk, Followed, fresh_id, no_job
 from api.queueing.executor import Executor, InterruptedJob
 from api.queueing.states import Elsewhere, State, blank, state_of
-from api.addresses import SQLITE
 from ingest.jobs import FINAL, Job, JobError
 from ingest.orders import INGEST, UPLOAD, Order
 from ingest.report import CLOSING

@@ -6,10 +6,10 @@ from contextlib import closing
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.addresses import SQLITE
 from api.errors import ApiError
 from api.queueing.beats import Beats, Worker
 from api.queueing.database import Database
-from api.addresses import SQLITE
 from api.settings import Settings
 
 
