@@ -95,10 +95,16 @@ def test_profiles_are_those_that_are_promised(compose: dict[str, Any]) -> None:
     services = compose["services"]
     by_profile = {
         profile: {name for name, one in services.items() if profile in one.get("profiles", [])}
-        for profile in ("cluster",)
+        for profile in ("scale", "gpu", "cluster")
     }
-    assert by_profile == {"cluster": {"qdrant-2", "qdrant-3"}}
+    assert by_profile == {
+        "scale": {"postgres", "worker"},
+        "gpu": {"postgres", "worker-gpu"},
+        "cluster": {"qdrant-2", "qdrant-3"},
+    }
     assert {name for name, one in services.items() if "profiles" not in one} == {"qdrant", "api", "watcher"}
+    assert services["worker-gpu"]["build"]["target"] == "gpu"
+    assert services["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"][0]["driver"] == "nvidia"
 
 
 def test_every_command_and_setting_is_the_programs_own(compose: dict[str, Any]) -> None:
