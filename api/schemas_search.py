@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from api.schemas import Strict, shown
 from search.answer import Hit, SearchResult
@@ -32,6 +33,14 @@ class FusionBody(Strict):
         description="what dense's weight is multiplied by for a question that is sure to be in a language "
         "the model does not know",
     )
+
+    @model_validator(mode="after")
+    def _k_has_a_method(self) -> FusionBody:
+        if "k" in self.model_fields_set and "method" not in self.model_fields_set:
+            raise PydanticCustomError(
+                "k_alone", "k is of method 'rrf' and no method is named; name the method or leave k out"
+            )
+        return self
 
 
 class ExpandBody(Strict):

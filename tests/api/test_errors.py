@@ -80,6 +80,7 @@ def compare(kind: str, key: str, value: Any) -> dict[str, Any]:
         ({"fusion": {"method": "sum"}}, "invalid_request", "fusion.method"),
         ({"fusion": {"k": 0}}, "invalid_request", "fusion.k: Input should be greater than 0 (got 0)"),
         ({"fusion": {"k": 10**400}}, "invalid_request", "fusion.k"),
+        ({"fusion": {"k": 10}}, "invalid_request", "k is of method 'rrf' and no method is named"),
         ({"fusion": {"weights": {"sparse": 1}}}, "invalid_query", "leg 'sparse'; one of: dense, bm25"),
         ({"fusion": {"weights": {"dense": -1}}}, "invalid_request", "fusion.weights.dense"),
         ({"fusion": {"weights": {"dense": 1e308}}}, "invalid_request", "less than or equal to 1000000"),
