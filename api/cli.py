@@ -34,6 +34,7 @@ from api.keys_cli import keys
 from api.mcp_cli import mcp
 from api.migrate_cli import migrate, optimise
 from api.owner import with_owner
+from api.parity_cli import parity
 from api.settings import load
 from api.tune_cli import tune
 from api.verify_cli import verify
@@ -287,6 +288,7 @@ app.command()(tune)
 app.command()(ablate)
 app.command()(keys)
 app.command()(mcp)
+app.command()(parity)
 
 
 def main() -> None:

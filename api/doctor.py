@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from api import places, stores
+from api import permitted, places, stores
 from api.addresses import EMBEDDED, MEMORY, SQLITE
 from api.doors import is_loopback, keys_needed
 from api.keys import KeysError, KeyStore
@@ -77,6 +77,7 @@ def _model(settings: Settings, tenant: str, collection: str) -> Finding:
     except (EmbedderError, SearchError) as error:
         return "error", str(error)
     try:
+        permitted.require(settings, embedder.fingerprint)
         model, recorded = embedder.description, embedder.recorded
         told = ", ".join(f"{key} {value}" for key, value in recorded.items())
         told += f", attention {embedder.attention}"
@@ -84,6 +85,8 @@ def _model(settings: Settings, tenant: str, collection: str) -> Finding:
             "ok",
             f"{model.name} loads and answers ({told}); licence {model.licence}; languages {model.languages}",
         )
+    except permitted.NotMeasuredError as error:
+        return "error", str(error)
     finally:
         embedder.close()
 
@@ -140,7 +143,9 @@ def _reranker(settings: Settings) -> Finding:
 
     name, source = settings.reranker, settings.source
     try:
-        reranker = load_reranker(name, device=settings.device, dtype=settings.dtype, source=source)
+        reranker = load_reranker(
+            name, device=settings.device, dtype=permitted.reranker_dtype(settings), source=source
+        )
     except EmbedderError as error:
         return "error", str(error)
     try:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from api import places
+from api import permitted, places
 from api.errors import ApiError
 from api.plans import plan_of
 from api.settings import Settings
 from api.waiting import nobody_waits
-from embedder.types import Embedder, Floats, Reranker, Task
+from embedder.types import Embedder, EmbedderError, Floats, Reranker, Task
 from search.analyzer import Analyzer
 from search.reranking import TimedReranker
 from search.stores.switch import Held
@@ -32,7 +32,7 @@ class Models:
         """The model of this name, loaded on first use.
 
         Raises:
-            EmbedderError: there is no such model, or it cannot be loaded.
+            EmbedderError: there is no such model, it cannot be loaded, or it may not serve in this dtype.
         """
         name = places.absolute(name, self._settings.source)
         with self._guard:
@@ -40,7 +40,7 @@ class Models:
                 from embedder.engine import load_embedder
 
                 settings = self._settings
-                self.loaded[name] = load_embedder(
+                embedder = load_embedder(
                     name,
                     device=settings.device,
                     dtype=settings.dtype,
@@ -49,6 +49,12 @@ class Models:
                     lead=settings.lead,
                     source=settings.source,
                 )
+                try:
+                    permitted.require(settings, embedder.fingerprint)
+                except EmbedderError:
+                    embedder.close()
+                    raise
+                self.loaded[name] = embedder
             return self.loaded[name]
 
     def reranker(self) -> TimedReranker | None:
@@ -61,7 +67,9 @@ class Models:
             from embedder.rerank import load_reranker
 
             name, source = settings.reranker, settings.source
-            return load_reranker(name, device=settings.device, dtype=settings.dtype, source=source)
+            return load_reranker(
+                name, device=settings.device, dtype=permitted.reranker_dtype(settings), source=source
+            )
 
         return TimedReranker(settings.reranker, load, settings.rerank_seconds)
 

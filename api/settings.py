@@ -83,7 +83,7 @@ class Settings(BaseSettings):
         2.0, gt=0, allow_inf_nan=False, description="time for a rerank; the fused order is answered after it"
     )
     device: str = Field("auto", description="`auto`, `cpu` or `cuda`")
-    dtype: str = Field("auto", description="`auto`, `float32` or `bfloat16`")
+    dtype: str = Field("auto", description="`auto`, `float32`, `bfloat16` or `int8`")
     context: float | None = Field(
         None, ge=0, le=1, description="0 each chunk alone, 1 late chunking; by model"
     )
@@ -266,8 +266,8 @@ class Settings(BaseSettings):
     @field_validator("dtype")
     @classmethod
     def _dtype(cls, value: str) -> str:
-        if value not in {"auto", "float32", "bfloat16"}:
-            raise ValueError("must be auto, float32 or bfloat16")
+        if value not in {"auto", "float32", "bfloat16", "int8"}:
+            raise ValueError("must be auto, float32, bfloat16 or int8")
         return value
 
     @classmethod

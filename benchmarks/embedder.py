@@ -22,11 +22,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmarks.random_models import VOCABULARY, jina_size, packed
+from benchmarks.random_models import VOCABULARY, jina_size, packed, rounded
 from embedder.attention import BlockedAttention
 from embedder.checkpoint import find_checkpoint
 from embedder.engine import load_embedder
 from embedder.models import MINILM
+from embedder.quantised import missing_for_int8
 from embedder.types import Span, SpannedText, Task
 
 PARTS = ("minilm", "query", "jina")
@@ -86,7 +87,7 @@ def minilm(asked: Sequence[SpannedText], chunks: Sequence[str]) -> None:
 
     theirs = SentenceTransformer(str(find_checkpoint(MINILM.name).folder), device="cpu")
     theirs.max_seq_length = 512
-    ours = {dtype: load_embedder(MINILM.name, device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16")}
+    ours = {dtype: load_embedder(MINILM.name, device="cpu", dtype=dtype) for dtype in _dtypes()}
     usual = partial(theirs.encode, list(chunks), batch_size=32, normalize_embeddings=True)
     sides: dict[str, Callable[[], object]] = {"sentence-transformers, float32": usual}
     for dtype, embedder in ours.items():
@@ -163,7 +164,9 @@ def jina(layers: int, hidden: int, lengths: Sequence[int], pack: int) -> None:
     """Layers of Jina v3's size with random weights, beside transformers' own forward in float32."""
     torch.set_num_threads(1)
     reference = jina_size(layers, hidden)
-    encoder = packed(jina_size(layers, hidden).to(torch.bfloat16), BlockedAttention())
+    encoders = {"bfloat16": packed(jina_size(layers, hidden).to(torch.bfloat16), BlockedAttention())}
+    if not missing_for_int8():
+        encoders["int8"] = rounded(jina_size(layers, hidden).to(torch.bfloat16), BlockedAttention())
     rate = gemm_rate(hidden)
     rows = []
     for length in lengths:
@@ -171,33 +174,42 @@ def jina(layers: int, hidden: int, lengths: Sequence[int], pack: int) -> None:
         numbers = np.random.default_rng(length)
         asked = [numbers.integers(5, VOCABULARY, length).astype(np.int32) for _ in range(count)]
         padded = torch.from_numpy(np.stack(asked)).long()
-        with torch.inference_mode():
-            seconds = best(
-                {
-                    "theirs": lambda inputs=padded: reference(input_ids=inputs),
-                    "ours": lambda ids=asked: encoder.states(Task.PASSAGE, ids),
-                },
-                rounds=1,
-            )
-            exact = reference(input_ids=padded).last_hidden_state.mean(dim=1)
-            means = torch.stack([states.float().mean(0) for states in encoder.states(Task.PASSAGE, asked)])
-        cosine = functional.cosine_similarity(means, exact, dim=-1).min()
+        sides: dict[str, Callable[[], object]] = {
+            "theirs": partial(_forward, reference, padded),
+            **{name: partial(one.states, Task.PASSAGE, asked) for name, one in encoders.items()},
+        }
+        seconds = best(sides, rounds=1)
+        exact = _forward(reference, padded).mean(dim=1)
         tokens = length * count
         operations = tokens * layers * (24 * hidden**2 + 4 * hidden * length)
-        share = operations / seconds["ours"] / rate
-        rows.append(
-            (
-                length,
-                f"{tokens / seconds['theirs'] * layers / 24:,.0f}",
-                f"{tokens / seconds['ours'] * layers / 24:,.0f}",
-                f"{seconds['theirs'] / seconds['ours']:.2f}",
-                f"{100 * share:.0f} %",
-                f"{cosine:.6f}",
+        for name, encoder in encoders.items():
+            means = [states.float().mean(0) for states in encoder.states(Task.PASSAGE, asked)]
+            cosine = functional.cosine_similarity(torch.stack(means), exact, dim=-1).min()
+            rows.append(
+                (
+                    length,
+                    name,
+                    f"{tokens / seconds['theirs'] * layers / 24:,.0f}",
+                    f"{tokens / seconds[name] * layers / 24:,.0f}",
+                    f"{seconds['theirs'] / seconds[name]:.2f}",
+                    f"{100 * operations / seconds[name] / rate:.0f} %",
+                    f"{cosine:.6f}",
+                )
             )
-        )
     print(f"\n{layers} of 24 layers, scaled to 24; plain bfloat16 products: {rate / 1e9:.0f} GFLOP/s")
-    heads = ("length", "transformers float32, tokens per CPU second", "packed bfloat16", "times")
-    table((*heads, "share of the product rate", "least cosine"), rows)
+    heads = ("length", "packed in", "transformers float32, tokens per CPU second", "packed", "times")
+    table((*heads, "share of the bfloat16 product rate", "least cosine"), rows)
+
+
+def _forward(reference: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        states: torch.Tensor = reference(input_ids=ids).last_hidden_state
+    return states
+
+
+def _dtypes() -> tuple[str, ...]:
+    """Those this machine has."""
+    return ("float32", "bfloat16") if missing_for_int8() else ("float32", "bfloat16", "int8")
 
 
 def gemm_rate(hidden: int) -> float:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import torch
 from transformers.models.jina_embeddings_v3.configuration_jina_embeddings_v3 import JinaEmbeddingsV3Config
 from transformers.models.jina_embeddings_v3.modeling_jina_embeddings_v3 import JinaEmbeddingsV3Model
 
 from embedder.attention import Attention
+from embedder.calibration import Calibration, DraftProduct
 from embedder.encoder import PackedEncoder
 from embedder.families import read_weights
 from embedder.products import make_product
@@ -28,6 +30,13 @@ def jina_size(layers: int, hidden: int = 1024) -> JinaEmbeddingsV3Model:
         intermediate_size=4 * hidden,
     )
     return JinaEmbeddingsV3Model(config, add_pooling_layer=False).eval().requires_grad_(False)
+
+
+def rounded(model: torch.nn.Module, attention: Attention) -> PackedEncoder:
+    """As `packed`, with products in eight bits, calibrated on random words."""
+    sample = np.random.default_rng(3).integers(5, VOCABULARY, 128).astype(np.int32)
+    finish = Calibration([sample], attention)
+    return PackedEncoder(read_weights(model, {}, DraftProduct, finish=finish), attention)
 
 
 def packed(model: torch.nn.Module, attention: Attention) -> PackedEncoder:

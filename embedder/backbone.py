@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.adapters import load_adapters
+from embedder.calibration import Calibration, DraftProduct
 from embedder.checkpoint import Checkpoint, load_model
 from embedder.encoder import PackedEncoder
 from embedder.families import can_pack, read_weights
@@ -21,6 +22,7 @@ from embedder.packing import share_out
 from embedder.padded import PaddedEncoder
 from embedder.plain import is_plain, read_plain
 from embedder.products import make_product
+from embedder.quantised import missing_for_int8, processor_flags
 from embedder.rows import Row
 from embedder.types import Floats, InputError, Task
 from embedder.varlen import choose_attention
@@ -28,7 +30,8 @@ from embedder.varlen import choose_attention
 if TYPE_CHECKING:
     import torch
 
-DTYPES = ("auto", "float32", "bfloat16")
+INT8 = "int8"
+DTYPES = ("auto", "float32", "bfloat16", INT8)
 # Tokens of one forward pass. On a CPU more gains nothing, and a query waits for one pass.
 CPU_BUDGET = 2048
 # Tokens below which a second thread gains nothing.
@@ -71,8 +74,10 @@ class Backbone:
     lanes meet once per batch (MiniLM, 2 cores: 1.2 times as fast alone, 5 times beside a busy process).
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, dtype: str = "") -> None:
+        """Run `encoder`; `dtype` names what it multiplies in where that is not what its states are in."""
         self._encoder = encoder
+        self._dtype = dtype or str(encoder.dtype).removeprefix("torch.")
         self._cores = available_cores() if self.device == "cpu" else 1
         self._lanes = ThreadPoolExecutor(self._cores, thread_name_prefix="embedder-lane")
 
@@ -88,8 +93,8 @@ class Backbone:
 
     @property
     def dtype(self) -> str:
-        """What it computes in: `float32` or `bfloat16`."""
-        return str(self._encoder.dtype).removeprefix("torch.")
+        """What it multiplies in: `float32`, `bfloat16` or `int8`."""
+        return self._dtype
 
     @property
     def attention(self) -> str:
@@ -143,16 +148,20 @@ class Backbone:
         return np.split(values, np.cumsum([len(row.pieces) for row in rows])[:-1])
 
 
-def load_backbone(checkpoint: Checkpoint, device: str, dtype: str) -> Backbone:
+def load_backbone(
+    checkpoint: Checkpoint, device: str, dtype: str, sample: Sequence[NDArray[np.int32]] = ()
+) -> Backbone:
     """Load weights and adapters, checked, onto a device.
 
     Args:
         checkpoint: from `find_checkpoint`.
         device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
-        dtype: `auto` (bfloat16 where the processor computes in it, else float32), `float32` or `bfloat16`.
+        dtype: `auto` (bfloat16 where the processor computes in it, else float32), `float32`, `bfloat16`, or
+            `int8`: matrix products in eight bits, everything else as with `auto`.
+        sample: with int8, ids of the texts that show which channels are too loud for it.
 
     Raises:
-        InputError: no such device or dtype here.
+        InputError: no such device or dtype here, or a model whose products cannot be rounded.
         CheckpointError: the files are not what they claim to be.
     """
     import torch
@@ -170,10 +179,20 @@ def load_backbone(checkpoint: Checkpoint, device: str, dtype: str) -> Backbone:
         model = load_model(checkpoint, precision, place)
         adapters = load_adapters(model, checkpoint)
         if not can_pack(model):
+            if dtype == INT8:
+                raise InputError(
+                    f"{description.name} ({checkpoint.family}) runs through transformers, which has no int8: "
+                    "use dtype auto, float32 or bfloat16"
+                )
             return Backbone(PaddedEncoder(model, adapters, checkpoint.pad_token, description.max_tokens))
-    weights = read_weights(model, description.adapters, partial(make_product, dtype=precision))
+    attention = choose_attention(torch.device(place), precision)
+    if dtype == INT8:
+        finish = Calibration(sample, attention)
+        weights = read_weights(model, description.adapters, DraftProduct, finish=finish)
+    else:
+        weights = read_weights(model, description.adapters, partial(make_product, dtype=precision))
     trim()
-    return Backbone(PackedEncoder(weights, choose_attention(torch.device(place), precision)))
+    return Backbone(PackedEncoder(weights, attention), INT8 if dtype == INT8 else "")
 
 
 def available_cores() -> int:
@@ -206,11 +225,17 @@ def _choose_device(device: str) -> str:
 
 
 def _choose_dtype(dtype: str, device: str) -> str:
+    """What states are in."""
     import torch
 
     if dtype not in DTYPES:
         raise InputError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
-    if dtype != "auto":
+    if dtype == INT8:
+        if device != "cpu":
+            raise InputError(f"dtype int8 runs on a processor, not on {device}: use device cpu, or bfloat16")
+        if missing_for_int8():
+            raise InputError(f"dtype int8 needs {missing_for_int8()}: use auto, float32 or bfloat16 here")
+    elif dtype != "auto":
         return dtype
     native = (
         _cpu_has_bfloat16() if device == "cpu" else torch.cuda.is_bf16_supported(including_emulation=False)
@@ -220,8 +245,4 @@ def _choose_dtype(dtype: str, device: str) -> str:
 
 def _cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies in bfloat16 (MiniLM: 3.3 times as fast, cosine 0.9999)."""
-    info = Path("/proc/cpuinfo")
-    if not info.is_file():
-        return False
-    flags = next((line for line in info.read_text().splitlines() if line.startswith("flags")), "").split()
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(processor_flags())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.attention import Attention
+from embedder.attention import Attend, Attention
 from embedder.packing import padded_length
 from embedder.products import Change, Product, run
 from embedder.types import Task
@@ -79,6 +79,14 @@ class Rotary(NamedTuple):
     sine: torch.Tensor
 
 
+class Pack(NamedTuple):
+    """What the layers of one pass share: how its sequences attend, and the positions of their tokens."""
+
+    attend: Attend
+    turn: Rotary | None
+    heads: int
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
     """An encoder's weights, made ready by `embedder.families`.
@@ -141,39 +149,34 @@ class PackedEncoder:
         import torch
 
         lengths = [len(ids) for ids in sequences]
+        weights = self._weights
+        change = weights.changes.get(task)
+        changes = [LayerChange()] * len(weights.layers) if change is None else change.layers
+        with torch.inference_mode():
+            x, pack = self.begin(task, sequences)
+            for layer, changed in zip(weights.layers, changes, strict=True):
+                x = run_layer(layer, changed, x, pack)
+            return list(torch.split(x[: sum(lengths)], lengths))
+
+    def begin(self, task: Task, sequences: Sequence[NDArray[np.int32]]) -> tuple[torch.Tensor, Pack]:
+        """What the first layer takes: embeddings (rows, hidden), rows of padding last; and what all share."""
+        import torch
+
+        weights, lengths = self._weights, [len(ids) for ids in sequences]
         rows = self._rows(lengths)
         ids = np.zeros(rows, dtype=np.int64)
         places = np.zeros(rows, dtype=np.int64)
         np.concatenate(sequences, out=ids[: sum(lengths)], casting="safe")
         np.concatenate([np.arange(length) for length in lengths], out=places[: sum(lengths)])
-        with torch.inference_mode():
-            states = self._forward(
-                task, torch.from_numpy(ids).to(self.device), torch.from_numpy(places).to(self.device), lengths
-            )
-            return list(torch.split(states[: sum(lengths)], lengths))
+        at = torch.from_numpy(places).to(self.device)
+        x = self._embed(torch.from_numpy(ids).to(self.device), at, weights.changes.get(task))
+        turn = None if weights.rotary is None else Rotary(*(table[at] for table in weights.rotary))
+        return x, Pack(self._attention.prepare(lengths, self.device), turn, weights.heads)
 
     def _rows(self, lengths: Sequence[int]) -> int:
         """Rows of the pack: on a processor one of few numbers, since each new one costs compiled kernels."""
         needed = self._attention.rows_for(lengths)
         return padded_length(needed) if self.device.type == "cpu" else needed
-
-    def _forward(
-        self, task: Task, ids: torch.Tensor, places: torch.Tensor, lengths: Sequence[int]
-    ) -> torch.Tensor:
-        weights = self._weights
-        change = weights.changes.get(task)
-        x = self._embed(ids, places, change)
-        attend = self._attention.prepare(lengths, self.device)
-        turn = None if weights.rotary is None else Rotary(*(table[places] for table in weights.rotary))
-        changes = [LayerChange()] * len(weights.layers) if change is None else change.layers
-        for layer, changed in zip(weights.layers, changes, strict=True):
-            qkv = run(layer.qkv, x, changed.qkv).view(len(ids), 3, weights.heads, -1)
-            if turn is not None:
-                rotate(qkv, turn)
-            x = layer.attention_norm(run(layer.out, attend(qkv), changed.out, residual=x))
-            inner = run(layer.up, x, changed.up, gelu=True)
-            x = layer.norm(run(layer.down, inner, changed.down, residual=x))
-        return x
 
     def _embed(self, ids: torch.Tensor, places: torch.Tensor, change: TaskChange | None) -> torch.Tensor:
         weights = self._weights
@@ -185,6 +188,16 @@ class PackedEncoder:
         if change is not None and change.constant is not None:
             x += change.constant
         return weights.norm(x)
+
+
+def run_layer(layer: Layer, changed: LayerChange, x: torch.Tensor, pack: Pack) -> torch.Tensor:
+    """One block, (rows, hidden) to the same."""
+    qkv = run(layer.qkv, x, changed.qkv).view(len(x), 3, pack.heads, -1)
+    if pack.turn is not None:
+        rotate(qkv, pack.turn)
+    x = layer.attention_norm(run(layer.out, pack.attend(qkv), changed.out, residual=x))
+    inner = run(layer.up, x, changed.up, gelu=True)
+    return layer.norm(run(layer.down, inner, changed.down, residual=x))
 
 
 def rotate(qkv: torch.Tensor, turn: Rotary) -> None:

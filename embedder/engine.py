@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from embedder.adapters import adapter_checksum
 from embedder.backbone import Backbone, load_backbone
+from embedder.calibration import SENTENCES
 from embedder.checkpoint import Checkpoint, find_checkpoint
 from embedder.owner import Job, Owner, never
 from embedder.pooling import blend, means
@@ -41,7 +42,7 @@ def load_embedder(
     Args:
         model: a name from `embedder.models` or `source`, or the path of a folder.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        dtype: `auto`, `float32` or `bfloat16`.
+        dtype: `auto`, `float32`, `bfloat16` or `int8`.
         context: 0 (each chunk alone) to 1 (late chunking); the model's own default when None.
         window: tokens that attend to each other at most; all the model's positions when None.
         lead: whether a document's leads (title and heading path) stand before each of its windows.
@@ -64,7 +65,8 @@ def load_embedder(
         )
     tokenizer = TextTokenizer(checkpoint.folder)
     frames = _frames(description, tokenizer, positions)
-    backbone = load_backbone(checkpoint, device, dtype)
+    sample = [frames[Task.PASSAGE].first(tokens.ids) for tokens in tokenizer.encode_all(SENTENCES)]
+    backbone = load_backbone(checkpoint, device, dtype, sample)
     return LocalEmbedder(checkpoint, tokenizer, backbone, frames, Dial(dial, lead))
 
 

@@ -7,6 +7,7 @@ through transformers' own forward.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from embedder.encoder import Layer, LayerChange, Norm, Rotary, TaskChange, Weights
@@ -21,6 +22,8 @@ _PART = 16384
 
 # Takes a weight and a bias in float32.
 Make = Callable[["torch.Tensor", "torch.Tensor"], Product]
+# Takes a layer as it was made, from the first to the last, and gives the one that is kept.
+Finish = Callable[[Layer], Layer]
 
 
 class _Parts(NamedTuple):
@@ -48,7 +51,11 @@ def can_pack(model: torch.nn.Module) -> bool:
 
 
 def read_weights(
-    model: Any, adapters: Mapping[Task, str], make: Make, merged: Task = Task.PASSAGE
+    model: Any,
+    adapters: Mapping[Task, str],
+    make: Make,
+    merged: Task = Task.PASSAGE,
+    finish: Callable[[Weights], Finish] | None = None,
 ) -> Weights:
     """Take a module apart: its layers are freed as they are read, so that memory never holds them twice.
 
@@ -61,8 +68,9 @@ def read_weights(
         adapters: the name of each task's adapter, or nothing.
         make: makes a product of a float32 weight (outer, inner) and bias (outer,).
         merged: the task to merge.
+        finish: given the weights without a layer, says what becomes of each layer; as made when None.
     """
-    return _Reader(model, adapters, make, merged).read()
+    return _Reader(model, adapters, make, merged).read(finish)
 
 
 class _Reader:
@@ -74,26 +82,30 @@ class _Reader:
         self._others = {task: name for task, name in adapters.items() if task != merged}
         self._dtype = model.dtype
 
-    def read(self) -> Weights:
+    def read(self, finish: Callable[[Weights], Finish] | None) -> Weights:
         import torch
 
         with torch.no_grad():
             words, positions = self._embeddings()
-            layers: list[Layer] = []
-            changes: dict[Task, list[LayerChange]] = {task: [] for task in self._others}
-            for parts in self._layers():
-                layers.append(self._layer(parts))
-                for task, name in self._others.items():
-                    changes[task].append(self._layer_change(parts, name))
-            return Weights(
+            stem = Weights(
                 words=words,
                 positions=positions,
                 rotary=self._rotary(),
                 norm=self._norm(self._model.embeddings.LayerNorm),
-                layers=tuple(layers),
+                layers=(),
                 heads=self._config.num_attention_heads,
-                changes={task: self._task_change(name, changes[task]) for task, name in self._others.items()},
+                changes={},
             )
+            finished = None if finish is None else finish(stem)
+            layers: list[Layer] = []
+            changes: dict[Task, list[LayerChange]] = {task: [] for task in self._others}
+            for parts in self._layers():
+                layer = self._layer(parts)
+                layers.append(layer if finished is None else finished(layer))
+                for task, name in self._others.items():
+                    changes[task].append(self._layer_change(parts, name))
+            told = {task: self._task_change(name, changes[task]) for task, name in self._others.items()}
+            return replace(stem, layers=tuple(layers), changes=told)
 
     def _layers(self) -> Iterator[_Parts]:
         """Each layer's modules; a layer is dropped from the model before the next one comes."""

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.backbone import Backbone, load_backbone
+from embedder.backbone import INT8, Backbone, load_backbone
 from embedder.crossencoder import CrossEncoder, Head, find_cross_encoder, read_head
 from embedder.owner import Job, Owner, never
 from embedder.rows import Frame, Row, whole_of
@@ -33,6 +33,8 @@ def load_reranker(
         CheckpointError: the files are not what they claim to be, or need code of their own.
         InputError: no such device or dtype here.
     """
+    if dtype == INT8:
+        raise InputError("a cross-encoder has no int8: use dtype auto, float32 or bfloat16")
     cross = find_cross_encoder(model, source)
     tokenizer = TextTokenizer(cross.encoder.folder)
     head = read_head(cross)

@@ -56,6 +56,10 @@ class Frame:
         """Content tokens of a window."""
         return self.window - len(self.before) - len(self.after)
 
+    def first(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The input that a text begins with: as much of it as one window holds, in its frame."""
+        return np.concatenate([self.before, ids[: self.room], self.after])
+
     def rows(
         self,
         ids: NDArray[np.int32],

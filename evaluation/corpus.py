@@ -35,8 +35,10 @@ TIMED_QUERIES = 16
 _VERSION = "00000000-0000-0000-0000-000000000000"
 # A cache must not outlive the code that fills it: these decide where chunks end and what their vectors are.
 _CODE = (
+    "embedder.calibration",
     "embedder.engine",
     "embedder.pooling",
+    "embedder.quantised",
     "embedder.request",
     "embedder.rows",
     "embedder.windows",

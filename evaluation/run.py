@@ -128,6 +128,11 @@ class Workbench:
         self._lists: dict[Configuration, LegLists] = {}
         self._foreign: dict[Cutting, tuple[bool, ...]] = {}
 
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """Of the model."""
+        return self._embedder.fingerprint
+
     def complete(self, configuration: Configuration) -> Configuration:
         """See `complete`."""
         return complete(configuration, self._embedder.description, self.unit)

@@ -127,7 +127,7 @@ def test_an_unknown_name_in_the_file_is_refused_with_the_list(write: Callable[[s
         ("WINDOW", "1", "greater than or equal to 64"),
         ("DIMENSIONS", "big", "valid integer"),
         ("DEVICE", "tpu", "must be auto, cpu or cuda"),
-        ("DTYPE", "int8", "must be auto, float32 or bfloat16"),
+        ("DTYPE", "int4", "must be auto, float32, bfloat16 or int8"),
         ("STORE", "qdrant", "must be `embedded` or the URL of a Qdrant server"),
         ("STORE", "ftp://localhost", "such as http://localhost:6333"),
         ("STORE", "http://me:secret@localhost", "the key goes to STORE_API_KEY"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 
 from benchmarks import embedder
+from embedder.quantised import missing_for_int8
 
 
 def test_the_small_run_prints_every_table(capsys):
@@ -11,8 +12,8 @@ def test_the_small_run_prints_every_table(capsys):
     for name in ("sentence-transformers, float32", "Latewood, bfloat16", "context 0.5", "engine, 12 tokens"):
         assert f"| {name} |" in printed
     cosines = [float(cell) for cell in re.findall(r"\| (\d\.\d{5,6}) \|$", printed, re.M)]
-    assert len(cosines) == 4
-    assert min(cosines) >= 0.999
+    assert len(cosines) == (4 if missing_for_int8() else 6)
+    assert min(cosines) >= 0.998
 
 
 def test_spans_tile_each_text_and_end_at_spaces():

@@ -433,7 +433,7 @@ def test_an_unknown_task_lists_the_known_ones(jina):
         ({"context": float("nan")}, "context nan"),
         ({"window": 8193}, "8192"),
         ({"window": 3}, "a window of at least"),
-        ({"dtype": "int8"}, "float32"),
+        ({"dtype": "int4"}, "float32"),
         ({"device": "tpu"}, "cuda"),
         ({"device": "cuda:99"}, "CUDA devices"),
     ],
