@@ -40,9 +40,15 @@ def carry_out(service: Service, order: Order, job: Job, progress: Progress, stop
 
 
 def _upload(service: Service, order: Order, job: Job, work: Work) -> Report:
+    index = service.for_writing(order.tenant, order.collection)
+    if service.spool.was_committed(order.entry):  # by a process that ended before it could say so
+        stats = index.store.stats()
+        again = Report(total=1, finished=1, unchanged=1, current=order.source)
+        again.documents, again.chunks = stats.documents, stats.chunks
+        return again
     spooled = service.spool.entry(order.entry)
     try:
-        return take_upload(service.for_writing(order.tenant, order.collection), service.spool, spooled, work)
+        return take_upload(index, service.spool, spooled, work)
     finally:
         if service.jobs.cancelled(job):
             service.spool.remove(spooled)

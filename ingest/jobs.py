@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ingest.orders import Order
 
 FINAL = frozenset({"completed", "failed", "cancelled"})
+CLOSED = "the process is closing"
 KEPT = 1000
 ENOUGH = 10
 """Finished files that say something about the rest; of a short list, a twentieth."""
@@ -281,9 +282,7 @@ class Jobs:
             self._set(job, "completed")
             return
         cancelled = job.id in self._cancelled
-        job.error = (
-            ("cancelled", "cancelled on request") if cancelled else (CLOSING, "the process is closing")
-        )
+        job.error = ("cancelled", "cancelled on request") if cancelled else (CLOSING, CLOSED)
         self._set(job, "cancelled")
 
     def _note(self, job: Job, report: Report) -> None:

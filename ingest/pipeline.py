@@ -17,7 +17,7 @@ from embedder.types import Embedder, StoppedError, Vectors
 from ingest.preparing import Prepared, batches, prepare
 from ingest.stages import ahead
 from ingest.twins import Reuse, Twins, Wanted
-from ingest.types import Document, ParseError
+from ingest.types import CONFLICT, Document, ParseError
 from ingest.writing import Embedded, StoreWriter, Writer
 from search.analyzer import Analyzer
 from search.stores.base import Store
@@ -198,4 +198,4 @@ def _outcome(item: Embedded, won: bool) -> Outcome:
     if won:
         return Outcome(item.document, len(item.prepared.chunks), item.tokens)
     message = "another writer replaced this document at the same time and was first; ingest again"
-    return Outcome(item.document, error=ParseError("conflict", message, transient=True))
+    return Outcome(item.document, error=ParseError(CONFLICT, message, transient=True))

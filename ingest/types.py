@@ -101,6 +101,10 @@ class Parsed:
     notes: tuple[str, ...] = ()
 
 
+CONFLICT = "conflict"
+"""Code of what another writer committed first."""
+
+
 class ParseError(Exception):
     """A file that cannot become a document.
 

@@ -17,23 +17,27 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from time import monotonic, time_ns
+from time import monotonic, time, time_ns
 
 from ingest.jobs import JobError
 from ingest.parsing.protocol import ParsedFile, Unchanged
 from ingest.pipeline import Index, ingest
 from ingest.report import Problem, Report
 from ingest.sync import Place, Work, document_from
-from ingest.types import ParseError, document_id
+from ingest.types import CONFLICT, ParseError, document_id
 from search.types import MetadataValue
 
 SOURCE = "uploads:"
 TRIES = 3
 """Processes that try an upload which fails for a passing reason, before it is given up."""
+RACES = 8
+"""How often an upload may find that another writer of its document was first, before it counts as failed."""
 
 logger = logging.getLogger(__name__)
 SUPERSEDED = "superseded"
 _ARRIVED = 20  # digits of the arrival in an entry's name
+_MARK = ".committed-"
+_MARK_SECONDS = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +127,30 @@ class Spool:
         return bool(name) and self._forget(self._root / name)
 
     def remove(self, spooled: Spooled) -> bool:
-        """Forget an upload that was ingested or refused for good: one rename, then the cleaning up.
+        """Forget an upload that was refused for good: one rename, then the cleaning up.
 
         False when it was forgotten before.
         """
         return self._forget(spooled.folder)
+
+    def settle(self, spooled: Spooled) -> bool:
+        """Forget an upload whose document is committed, but not that it was; False as of `remove`.
+
+        A process that ends before it tells how its job went leaves the job to another, which asks.
+        """
+        mark = self._mark(spooled.folder.name)
+        mark.touch()
+        if self._forget(spooled.folder):
+            return True
+        mark.unlink(missing_ok=True)
+        return False
+
+    def was_committed(self, name: str) -> bool:
+        """Whether the upload that was in the folder of this name is a document; known for a week."""
+        return bool(name) and self._mark(name).exists()
+
+    def _mark(self, name: str) -> Path:
+        return self._root / f"{_MARK}{name}"
 
     def remove_all(self, document: str, before: Spooled | None = None) -> None:
         """Forget a document's uploads, oldest first: all, or those that arrived before this one."""
@@ -157,6 +180,8 @@ class Spool:
         """Remove what a killed process left half made or half removed; for the owner, at its start."""
         if self._root.is_dir():
             for left in self._root.glob(".*"):
+                if left.name.startswith(_MARK) and time() - left.stat().st_mtime < _MARK_SECONDS:
+                    continue
                 if left.is_dir() and not left.is_symlink():
                     shutil.rmtree(left)
                 else:
@@ -201,11 +226,11 @@ def take_upload(index: Index, spool: Spool, spooled: Spooled, work: Work) -> Rep
     """
     if not spooled.folder.is_dir():
         raise JobError(SUPERSEDED, _superseded(spooled))
-    document, errors = spooled.upload.document_id, list[ParseError]()
-    report = ingest_upload(index, spooled, work, errors.append)
+    document = spooled.upload.document_id
+    report, errors = _ingest_again(index, spooled, work)
     if report.added or report.updated:
         spool.remove_all(document, before=spooled)
-        if not spool.remove(spooled):  # removed while it was ingested
+        if not spool.settle(spooled):  # removed while it was ingested
             discard(index, [document])
             raise JobError(SUPERSEDED, _superseded(spooled))
     if not errors or (errors[0].transient and work.stop()):
@@ -215,6 +240,16 @@ def take_upload(index: Index, spool: Spool, spooled: Spooled, work: Work) -> Rep
         return report
     work.progress(report)
     raise JobError(errors[0].code, errors[0].message)
+
+
+def _ingest_again(index: Index, spooled: Spooled, work: Work) -> tuple[Report, list[ParseError]]:
+    """Ingest, and again where another writer was first: this one arrived too, and the last one stands."""
+    for _ in range(RACES):
+        errors = list[ParseError]()
+        report = ingest_upload(index, spooled, work, errors.append)
+        if not errors or errors[0].code != CONFLICT or work.stop() or not spooled.folder.is_dir():
+            break
+    return report, errors
 
 
 def _settle(spool: Spool, spooled: Spooled, error: ParseError) -> None:

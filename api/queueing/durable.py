@@ -99,7 +99,12 @@ class DurableDesk(Desk):
         if job is not None:
             return job
         self._record(tenant, job_id)
-        return Elsewhere(self._database(), job_id, lambda: self._jobs.get(tenant, job_id))
+        return Elsewhere(
+            self._database(),
+            job_id,
+            here=lambda: self._jobs.get(tenant, job_id),
+            closing=lambda: self._jobs.closing,
+        )
 
     def cancel(self, tenant: str, job_id: str) -> State:
         """See `Desk.cancel`."""

@@ -7,8 +7,9 @@ from time import monotonic
 from typing import Any
 
 from api.queueing.database import Database, Record
-from ingest.jobs import FINAL, Job
+from ingest.jobs import CLOSED, FINAL, Job
 from ingest.orders import Order
+from ingest.report import CLOSING
 from ingest.writing import utc
 
 State = dict[str, Any]
@@ -48,17 +49,25 @@ def blank(job_id: str, order: Order) -> State:
 class Elsewhere:
     """A job that waits, or that another process runs, as it can be followed from here."""
 
-    def __init__(self, database: Database, job_id: str, here: Callable[[], Job | None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        job_id: str,
+        here: Callable[[], Job | None],
+        closing: Callable[[], bool],
+    ) -> None:
         """Look at it a first time.
 
         Args:
             database: of the queue.
             job_id: which.
             here: the job, once this process runs it.
+            closing: whether this process lets go of the data, and begins no job any more.
         """
         self._database = database
         self._id = job_id
         self._here = here
+        self._closing = closing
         self._state: State = {}
         self._looked = 0.0
         self.changed = -1
@@ -74,7 +83,11 @@ class Elsewhere:
             return
         self._looked = monotonic()
         if (record := self._database.get(self._id)) is not None:
-            self._take(_event(state_of(record)))
+            state = state_of(record)
+            if state["status"] not in FINAL and self._closing():
+                # Whoever follows it here asks the next owner, as of a job that runs here: it goes on there.
+                state |= {"status": "cancelled", "error": {"code": CLOSING, "message": CLOSED}}
+            self._take(_event(state))
 
     def as_event(self) -> State:
         """What a follower is told: while the job goes on only the number of its problems, at its end all."""

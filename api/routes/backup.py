@@ -13,7 +13,10 @@ from api.routes.strict import StrictRoute
 from api.schemas import ErrorOut, Strict
 
 router = APIRouter(
-    prefix="/backup", tags=["service"], responses={"4XX": {"model": ErrorOut}}, route_class=StrictRoute
+    prefix="/backup",
+    include_in_schema=False,  # between the command and the owner, no part of the contract
+    responses={"4XX": {"model": ErrorOut}},
+    route_class=StrictRoute,
 )
 
 

@@ -172,6 +172,7 @@ CONTRACT = {
     ("post", "/jobs"),
     ("get", "/jobs/{id}"),
     ("post", "/jobs/{id}/cancel"),
+    ("post", "/jobs/{id}/retry"),
     ("get", "/jobs/{id}/events"),
     ("post", "/verify"),
     ("get", "/collections"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from embedder.engine import load_embedder
 from embedder.models import MINILM
+
+sys.path.append(str(Path(__file__).parent))  # helpers; no test package
 
 
 @pytest.fixture

@@ -7,17 +7,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
+from random_encoders import MODELS, SIZES, VOCABULARY, built, closeness, plain, sequences
 from transformers import (
     BertConfig,
     BertModel,
     DistilBertConfig,
     DistilBertModel,
-    XLMRobertaConfig,
-    XLMRobertaModel,
 )
-from transformers.models.jina_embeddings_v3.configuration_jina_embeddings_v3 import JinaEmbeddingsV3Config
-from transformers.models.jina_embeddings_v3.modeling_jina_embeddings_v3 import JinaEmbeddingsV3Model
 
 from embedder import attention, products
 from embedder.adapters import Adapters, load_adapters
@@ -29,24 +25,6 @@ from embedder.padded import PaddedEncoder
 from embedder.products import FusedProduct, PlainProduct, has_fused_products, make_product
 from embedder.types import Task
 
-VOCABULARY = 200
-SIZES = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 96,
-    "initializer_range": 0.2,
-}
-MODELS = {
-    "bert": lambda: BertModel(BertConfig(**SIZES, max_position_embeddings=1200), add_pooling_layer=False),
-    "xlm-roberta": lambda: XLMRobertaModel(
-        XLMRobertaConfig(**SIZES, max_position_embeddings=1202), add_pooling_layer=False
-    ),
-    "jina v3": lambda: JinaEmbeddingsV3Model(
-        JinaEmbeddingsV3Config(**SIZES, max_position_embeddings=1200), add_pooling_layer=False
-    ),
-}
 # One alone, a pack of short ones, lengths around every rounding, more than one row block.
 PACKS = [
     [1],
@@ -59,34 +37,10 @@ PACKS = [
 ]
 
 
-def built(kind, dtype=torch.float32):
-    """The same random model every time."""
-    torch.manual_seed(5)
-    model = MODELS[kind]().eval().requires_grad_(False)
-    for name, weight in model.named_parameters():
-        if name.endswith("bias"):
-            weight.normal_(std=0.1)
-    return model.to(dtype)
-
-
 def packed(model, way=None):
     dtype = model.dtype
     way = way or (BlockedAttention() if dtype == torch.bfloat16 else BlockedSdpa())
     return PackedEncoder(read_weights(model, {}, partial(make_product, dtype=dtype)), way)
-
-
-def sequences(lengths, seed=0):
-    numbers = np.random.default_rng(seed)
-    return [numbers.integers(5, VOCABULARY, length).astype(np.int32) for length in lengths]
-
-
-def plain(model, ids):
-    with torch.inference_mode():
-        return model(input_ids=torch.from_numpy(ids)[None].long()).last_hidden_state[0]
-
-
-def closeness(ours, theirs):
-    return functional.cosine_similarity(ours.float(), theirs.float(), dim=-1).min().item()
 
 
 @pytest.mark.parametrize("lengths", PACKS, ids=str)

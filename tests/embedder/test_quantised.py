@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from random_encoders import MODELS, built, closeness, plain, sequences
 from torch.nn import functional
 
 from embedder import backbone, quantised
@@ -17,7 +18,6 @@ from embedder.models import MINILM
 from embedder.quantised import QuantisedProduct, every_channel, missing_for_int8, quantise
 from embedder.rerank import load_reranker
 from embedder.types import EmbedderError, InputError, Task
-from tests.embedder.test_encoder import MODELS, built, closeness, plain, sequences
 
 needs_int8 = pytest.mark.skipif(bool(missing_for_int8()), reason=f"needs {missing_for_int8()}")
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

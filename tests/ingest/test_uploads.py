@@ -22,6 +22,7 @@ from ingest.report import Report
 from ingest.sync import Work
 from ingest.types import ParseError, document_id
 from ingest.uploads import SOURCE, Spool, Spooled, Upload, discard, ingest_upload
+from ingest.writing import StoreWriter
 from search.types import DiskFullError, StoreUnavailableError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -244,6 +245,36 @@ def test_an_upload_that_was_overtaken_is_not_ingested(settings: Settings) -> Non
         service.close()
 
 
+def test_a_job_told_again_of_an_upload_that_is_committed_has_completed(settings: Settings) -> None:
+    keep(Spool(settings.data / "uploads"), note("ferry"))
+    (waiting,) = Spool(settings.data / "uploads").waiting()
+    service = Service(settings)
+    try:
+        assert finished(service) == [("upload:ferry", "completed")]
+        service.spool.clean()  # as every owner does at its start
+        again = service.ingest_upload(waiting)  # as of a worker that was killed before it could say so
+        assert [status for _, status in finished(service)] == ["completed", "completed"]
+        counts = service.desk.show("default", again["id"])["counts"]
+        assert (counts["added"], counts["unchanged"], counts["documents"]) == (0, 1, 1)
+    finally:
+        service.close()
+
+
+@pytest.mark.parametrize(("lost", "status"), [(7, "completed"), (8, "failed")])
+def test_an_upload_that_another_writer_overtakes_is_tried_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, lost: int, status: str
+) -> None:
+    races = [False] * lost
+    win = StoreWriter.write
+    monkeypatch.setattr(StoreWriter, "write", lambda *args: [races.pop()] if races else win(*args))
+    service = Service(settings)
+    try:
+        service.ingest_upload(keep(service.spool, note("ferry")))
+        assert finished(service) == [("upload:ferry", status)]
+    finally:
+        service.close()
+
+
 def test_a_cancelled_upload_is_not_taken_up_by_the_next_process(settings: Settings) -> None:
     service = Service(settings)
     started = threading.Event()
@@ -325,7 +356,7 @@ def test_what_is_no_upload_is_named_and_left_out(
     try:
         assert finished(service) == [("upload:ferry", "completed")]
         left = {"readme.txt", "0001-empty", "bad-0", "bad-1", "bad-2"}
-        assert {path.name for path in root.iterdir()} == left
+        assert {path.name for path in root.iterdir() if not path.name.startswith(".committed-")} == left
         assert all(f"{root / name} is not a readable upload" in caplog.text for name in left)
     finally:
         service.close()

@@ -94,9 +94,9 @@ def test_the_owners_socket_may_do_what_a_visitor_may_not(
 ) -> None:
     (tmp_path / "a.txt").write_text("From a folder.")
     body = {"source": str(tmp_path), "collection": "folder"}
-    with pytest.raises(LatewoodError, match="own machine") as refused:
+    with pytest.raises(LatewoodError, match="ROOTS is empty") as refused:
         client.call("POST", "/jobs", json=body)
-    assert (refused.value.status, refused.value.code) == (403, "admin_only")
+    assert (refused.value.status, refused.value.code) == (403, "source_not_allowed")
     *_, last = admin.follow(admin.call("POST", "/jobs", json=body)["id"])
     assert (last["status"], last["counts"]["added"]) == ("completed", 1)
     (document,) = client.documents("folder")
