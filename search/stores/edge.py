@@ -14,7 +14,7 @@ from search.facets import Facets
 from search.stores.dense import check_query, check_vectors
 from search.stores.edge_process import CALL_SECONDS, WorkerDiedError, WorkerProcess, candidates
 from search.stores.payload import check_cursor, check_info, manifest_from, passage_from
-from search.stores.records import record_of, row_of
+from search.stores.records import row_of, whole_records
 from search.types import (
     Candidate,
     ChunkKey,
@@ -153,17 +153,10 @@ class EdgeStore:
 
     def get_records(self, ids: Sequence[str]) -> list[Record]:
         """See `Store.get_records`."""
-        found = []
+        found = list[Record]()
         for start in range(0, len(ids), _ROWS):
-            for row in self._call("get_records", list(ids[start : start + _ROWS])):
-                if row.whole:
-                    found.append(record_of(row))
-                else:
-                    _log.error(
-                        "the record of version %s of document %s in %s is damaged; "
-                        "run `latewood verify --repair` to write it again",
-                        *(row.version, row.document_id, self._directory),
-                    )
+            rows = self._call("get_records", list(ids[start : start + _ROWS]))
+            found += whole_records(rows, self._directory)
         return found
 
     def list_records(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 from search.stores.payload import manifest_from, manifest_json
 from search.types import Chunk, DocumentInfo, Record
 
+_log = logging.getLogger(__name__)
 _CHUNK = ("start", "end", "context", "headings", "page_start", "page_end", "language")
 
 
@@ -66,6 +68,26 @@ def record_of(row: Row) -> Record:
     manifest = manifest_from(row.manifest)
     shape = json.loads(zlib.decompress(row.chunks).decode("utf-8", "surrogatepass"))
     return Record(manifest, tuple(_chunks(row, shape["text"], shape["chunks"])))
+
+
+def whole_records(rows: Iterable[Row], place: object) -> list[Record]:
+    """The records of the rows that are as they were written; each of the others is named in the log.
+
+    Args:
+        rows: as kept.
+        place: where; for the log.
+    """
+    found = []
+    for row in rows:
+        if row.whole:
+            found.append(record_of(row))
+        else:
+            _log.error(
+                "the record of version %s of document %s in %s is damaged; "
+                "run `latewood verify --repair` to write it again",
+                *(row.version, row.document_id, place),
+            )
+    return found
 
 
 def with_info(row: Row, info: DocumentInfo) -> Row:

@@ -7,7 +7,6 @@ NAME.records holds the records. Many processes may read and write: see `server_s
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from search.stores.payload import (
     passage_from,
 )
 from search.stores.plans import keyword, visible
-from search.stores.records import record_of, row_of
+from search.stores.records import row_of, whole_records
 from search.stores.server_calls import Calls, slices
 from search.stores.server_facets import values_of
 from search.stores.server_lease import Lease
@@ -60,7 +59,6 @@ _KEY = ("document_id", "version", "ordinal")
 _PART = 500  # versions or ids in one request
 _LANGUAGES = 1.0  # seconds that they are taken to be the same: they are asked with every question
 _OPTIMISE_LOOK = 0.5  # seconds
-_log = logging.getLogger(__name__)
 
 
 class ServerStore:
@@ -153,17 +151,7 @@ class ServerStore:
     def get_records(self, ids: Sequence[str]) -> list[Record]:
         """See `Store.get_records`."""
         self._check_open()
-        found = []
-        for row in self._records.get(ids):
-            if row.whole:
-                found.append(record_of(row))
-            else:
-                _log.error(
-                    "the record of version %s of document %s in %s is damaged; "
-                    "run `latewood verify --repair` to write it again",
-                    *(row.version, row.document_id, self._name),
-                )
-        return found
+        return whole_records(self._records.get(ids), self._name)
 
     def list_records(
         self, *, after: tuple[str, str] | None = None, limit: int = 10_000
