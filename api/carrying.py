@@ -40,18 +40,24 @@ def carry_out(service: Service, order: Order, job: Job, progress: Progress, stop
 
 
 def _upload(service: Service, order: Order, job: Job, work: Work) -> Report:
-    index = service.for_writing(order.tenant, order.collection)
     if service.spool.was_committed(order.entry):  # by a process that ended before it could say so
-        stats = index.store.stats()
-        again = Report(total=1, finished=1, unchanged=1, current=order.source)
-        again.documents, again.chunks = stats.documents, stats.chunks
-        return again
+        return _committed_before(service, order)
     spooled = service.spool.entry(order.entry)
     try:
+        index = service.for_writing(order.tenant, order.collection)
         return take_upload(index, service.spool, spooled, work)
     finally:
         if service.jobs.cancelled(job):
             service.spool.remove(spooled)
+
+
+def _committed_before(service: Service, order: Order) -> Report:
+    """Of an upload that is settled; a collection that was removed since is not made again."""
+    report = Report(total=1, finished=1, unchanged=1, current=order.source)
+    if service.exists(order.tenant, order.collection):
+        stats = service.for_writing(order.tenant, order.collection).store.stats()
+        report.documents, report.chunks = stats.documents, stats.chunks
+    return report
 
 
 def _index(service: Service, order: Order) -> Index:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from api import collection
 from api.build import Service
 from api.settings import Settings
 from embedder.types import EmbedderError
@@ -256,6 +257,10 @@ def test_a_job_told_again_of_an_upload_that_is_committed_has_completed(settings:
         assert [status for _, status in finished(service)] == ["completed", "completed"]
         counts = service.desk.show("default", again["id"])["counts"]
         assert (counts["added"], counts["unchanged"], counts["documents"]) == (0, 1, 1)
+        collection.delete(service, "default", "default")
+        service.ingest_upload(waiting)
+        assert finished(service)[-1] == ("upload:ferry", "completed")
+        assert not service.exists("default", "default")  # a collection that was removed stays so
     finally:
         service.close()
 
