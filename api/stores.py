@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PATIENCE = 10.0
 """Seconds that a switch to what another process built waits for this one's writers."""
 
-NICE = 10
+NICE = 19
 """What a worker gives way by while its generation is built; the one that answers is another process."""
 
 VERSIONS = ("1.19.", "1.20.", "1.21.")
@@ -95,13 +95,19 @@ def kill(store: Store) -> None:
 
 
 def be_nice(store: Store) -> None:
-    """Have every thread of a store's process give way to others; on Linux each has a niceness of its own."""
+    """Have a store's process give way to others, as far as the system lets it.
+
+    On Linux every thread has a niceness of its own, and it counts among the threads of one session only where
+    sessions are scheduled as groups (sched(7), autogroup): then the session of the process has one, too.
+    """
     if not isinstance(store, EdgeStore):
         return
-    tasks = Path(f"/proc/{store.worker_pid}/task")
+    process = Path(f"/proc/{store.worker_pid}")
     with contextlib.suppress(OSError):  # it ended, or there is no such folder: then it runs as it is
-        for task in list(tasks.iterdir()):
+        for task in list((process / "task").iterdir()):
             os.setpriority(os.PRIO_PROCESS, int(task.name), NICE)
+    with contextlib.suppress(OSError):
+        (process / "autogroup").write_text(str(NICE), encoding="ascii")
 
 
 def name_of(store: Store) -> str | None:

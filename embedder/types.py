@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -130,6 +131,14 @@ class Vectors:
         norms = np.linalg.norm(self.dense, axis=1)
         if not np.isfinite(norms).all() or (len(norms) and float(np.abs(norms - 1).max()) > 1e-3):
             raise ValueError("dense rows must be finite unit vectors")
+
+    @classmethod
+    def joined(cls, parts: Sequence[Vectors]) -> Vectors:
+        """Those of all parts, at least one, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        sparse = tuple(chain.from_iterable(part.sparse for part in parts))
+        return cls(np.concatenate([part.dense for part in parts]), sparse)
 
     def __len__(self) -> int:
         return len(self.dense)

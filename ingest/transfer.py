@@ -31,6 +31,7 @@ from search.types import (
 T = TypeVar("T")
 PAGE = 1000  # manifests read at a time
 BATCH_CHUNKS = 256
+READ_CHUNKS = 64  # at a time: whoever asks the old index meanwhile waits for one such reading
 _BATCH_DOCUMENTS = 64
 
 
@@ -190,10 +191,14 @@ class Transfer:
             for ordinal in range(one.chunks)
         ]
         for some in _parts(ids, BATCH_CHUNKS):
-            passages, vectors = self.old.read_points(some)
-            if passages:
-                told = [replace(one, document=documents[one.chunk.document_id]) for one in passages]
-                yield told, vectors
+            pages = [self.old.read_points(part) for part in _parts(some, READ_CHUNKS)]
+            told = [
+                replace(one, document=documents[one.chunk.document_id])
+                for passages, _ in pages
+                for one in passages
+            ]
+            if told:
+                yield told, Vectors.joined([vectors for passages, vectors in pages if passages])
 
     def _check_changed(self, missing: Sequence[Manifest]) -> None:
         """What could not be read whole must have been replaced meanwhile: then the next round brings it."""

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Protocol
-
-import numpy as np
 
 from embedder.types import Vectors
 from ingest import commit
@@ -139,8 +136,8 @@ def write(store: Store, batch: Sequence[Embedded], recorded: Mapping[str, str]) 
 def _write_chunks(store: Store, records: Sequence[Record], vectors: Sequence[Vectors]) -> None:
     """Write the chunks of all documents together: a call costs about as much as ten chunks."""
     passages = [Passage(chunk, record.manifest.document) for record in records for chunk in record.chunks]
-    dense = vectors[0].dense if len(vectors) == 1 else np.concatenate([rows.dense for rows in vectors])
-    sparse = tuple(chain.from_iterable(rows.sparse for rows in vectors))
+    joined = Vectors.joined(vectors)
     for start in range(0, len(passages), WRITE_CHUNKS):
         end = start + WRITE_CHUNKS
-        store.put_chunks(passages[start:end], Vectors(dense[start:end], sparse[start:end]))
+        part = Vectors(joined.dense[start:end], joined.sparse[start:end])
+        store.put_chunks(passages[start:end], part)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from embedder.types import Vectors
 from search.facets import Facets
 from search.stores.dense import check_query, check_vectors
 from search.stores.edge_process import CALL_SECONDS, WorkerDiedError, WorkerProcess, candidates
+from search.stores.fair import FairLock
 from search.stores.payload import check_cursor, check_info, manifest_from, passage_from
 from search.stores.records import row_of, whole_records
 from search.types import (
@@ -82,7 +82,7 @@ class EdgeStore:
         self._free_space = free_space
         self._unchecked = unchecked
         self._call_seconds = call_seconds
-        self._lock = threading.Lock()
+        self._lock = FairLock()
         self._closed = False
         self._worker: WorkerProcess | None = None
         self._call("flush")

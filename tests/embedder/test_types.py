@@ -43,3 +43,13 @@ def test_vectors_that_are_not_finite_are_refused(value):
 def test_a_cross_encoder_that_reads_nothing_is_refused():
     with pytest.raises(InputError, match="max_tokens 0"):
         RerankerDescription("mine", "", 0, "unknown", "unknown")
+
+
+def test_joined_vectors_are_those_of_all_parts_in_order():
+    identity = np.eye(3, dtype=np.float32)
+    words = [SparseVector(np.array([row], dtype=np.uint32), np.ones(1, dtype=np.float32)) for row in range(3)]
+    parts = [Vectors(identity[:2], tuple(words[:2])), Vectors(identity[2:], (words[2],))]
+    joined = Vectors.joined(parts)
+    assert np.array_equal(joined.dense, identity)
+    assert [one is word for one, word in zip(joined.sparse, words, strict=True)] == [True] * 3
+    assert Vectors.joined(parts[:1]) is parts[0]

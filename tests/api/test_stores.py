@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from api import stores
+from search.stores.edge import EdgeStore
+from search.stores.memory import MemoryStore
+from search.types import IndexConfig
+
+CONFIG = IndexConfig((8,), {"model": "words"})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux only")
+def test_the_process_of_a_store_that_is_built_aside_gives_way(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path, CONFIG)
+    try:
+        stores.be_nice(store)
+        process = Path(f"/proc/{store.worker_pid}")
+        threads = [int(task.name) for task in (process / "task").iterdir()]
+        assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {stores.NICE}
+        group = process / "autogroup"
+        if group.exists():
+            assert group.read_text(encoding="ascii").split()[-1] == str(stores.NICE)
+            assert Path("/proc/self/autogroup").read_text(encoding="ascii").split()[-1] == "0"
+        assert store.stats().documents == 0
+    finally:
+        store.close()
+
+
+def test_a_store_without_a_process_or_whose_process_ended_is_left_as_it_is(tmp_path: Path) -> None:
+    stores.be_nice(MemoryStore(CONFIG))
+    store = EdgeStore(tmp_path, CONFIG)
+    store.close()
+    stores.be_nice(store)
