@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import math
 import threading
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
+from time import monotonic
 from types import TracebackType
+
+import numpy as np
 
 from embedder.memory import ran_out, release
 from embedder.packing import pack
@@ -20,6 +24,10 @@ PATIENCE = 8
 
 # Batches after which the budget that memory was too small for is tried again.
 RECOVERY = 64
+
+# While short requests keep coming, a long one's batches are this part of the budget: who asks waits for one.
+PART = 4
+RECENT_SECONDS = 5.0
 
 # How often a waiting caller's `stop` is asked.
 STOP_SECONDS = 0.2
@@ -56,9 +64,14 @@ class Job:
         """Whether nothing is left to run."""
         return not self._batches
 
-    def next_batch(self) -> list[Row]:
-        """The rows to run next."""
-        return [self._rows[index] for index in self._batches.popleft()]
+    def next_batch(self, most: int) -> list[Row]:
+        """The rows to run next, of `most` tokens together at most or one alone."""
+        batch = self._batches.popleft()
+        ends = np.cumsum([len(self._rows[index].ids) for index in batch])
+        count = max(1, int(np.searchsorted(ends, most, side="right")))
+        if count < len(batch):
+            self._batches.appendleft(batch[count:])
+        return [self._rows[index] for index in batch[:count]]
 
     def add(self, row: Row, values: Floats) -> None:
         """Add what `row` gave: `values` (pieces, dim) float32."""
@@ -102,8 +115,9 @@ class Owner:
     """One thread that owns a model; requests queue for it.
 
     Short requests go first, and those that wait for the same task run together; a long one gets its turns
-    batch by batch, so a query waits for one batch of an ingest, never for the whole of it. A batch that
-    memory has no room for is halved, and the next ones are smaller for a while.
+    batch by batch, smaller ones while short ones keep coming, so a query waits for one batch of an ingest,
+    never for the whole of it. A batch that memory has no room for is halved, and the next ones are smaller
+    for a while.
     """
 
     def __init__(self, run_batch: RunBatch, budget: int) -> None:
@@ -112,6 +126,7 @@ class Owner:
         self._short: deque[Job] = deque()
         self._long: deque[Job] = deque()
         self._short_turns = 0
+        self._asked = -math.inf  # when the latest short request came, by time.monotonic
         self._tokens = self._rows = 0
         self._batches = [0] * (len(BATCH_ROWS) + 1)
         self._closed = False
@@ -134,6 +149,8 @@ class Owner:
         with self._changed:
             if self._closed:
                 raise EmbedderError("the embedder is closed: load it again to embed more")
+            if job.short:
+                self._asked = monotonic()
             (self._short if job.short else self._long).append(job)
             self._changed.notify()
 
@@ -200,7 +217,9 @@ class Owner:
         return turn
 
     def _run(self, turn: Sequence[Job]) -> None:
-        waiting = [(job, row) for job in turn for row in job.next_batch()]
+        shared = not turn[0].short and monotonic() - self._asked < RECENT_SECONDS
+        most = self._full_budget // PART if shared else self._full_budget
+        waiting = [(job, row) for job in turn for row in job.next_batch(most)]
         batches = deque(pack([len(row.ids) for _, row in waiting], self._budget))
         while batches:
             batch = batches.popleft()

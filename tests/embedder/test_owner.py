@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from embedder.memory import ran_out, release, trim
-from embedder.owner import PATIENCE, RECOVERY, Job, Owner
+from embedder.owner import PART, PATIENCE, RECOVERY, Job, Owner
 from embedder.rows import Row
 from embedder.types import EmbedderError, Task
 
@@ -105,6 +105,28 @@ def test_documents_are_not_starved_by_queries(owner, gate):
         query.wait()
     turns = [task for task, _ in gate.batches]
     assert turns.index(Task.PASSAGE, 1) == PATIENCE + 1
+
+
+def test_batches_of_documents_are_small_while_queries_come_and_whole_again_later(owner, gate, monkeypatch):
+    documents = job(Task.PASSAGE, *[1] * 20)
+    owner.submit(documents)
+    documents.wait()
+    assert gate.batches == [(Task.PASSAGE, 10)] * 2
+    query = job(Task.QUERY, 1, urgent=True)
+    owner.submit(query)
+    query.wait()
+    gate.batches.clear()
+    documents = job(Task.PASSAGE, 9, 1, 1, 1, 1)
+    owner.submit(documents)
+    assert documents.wait()[:, 0].tolist() == [9, 1, 1, 1, 1]
+    assert BUDGET // PART // STEP == 2
+    assert gate.batches == [(Task.PASSAGE, 1), (Task.PASSAGE, 1), (Task.PASSAGE, 2), (Task.PASSAGE, 1)]
+    monkeypatch.setattr("embedder.owner.RECENT_SECONDS", 0.0)
+    gate.batches.clear()
+    documents = job(Task.PASSAGE, *[1] * 20)
+    owner.submit(documents)
+    documents.wait()
+    assert gate.batches == [(Task.PASSAGE, 10)] * 2
 
 
 def test_long_jobs_share_the_model_batch_by_batch(owner, gate):
