@@ -1,4 +1,7 @@
-"""Who is asking: the tenant of a request, and what it may do."""
+"""Who is asking: the tenant of a request, and what it may do.
+
+What routes depend on is async though it waits for nothing: else each would go through a thread of its own.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ NEEDED = {
 """What each route asks for; `admin` where a route is not named."""
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """The service behind the application."""
     found: Service = request.app.state.service
     return found
@@ -77,13 +80,13 @@ def is_admin(request: Request) -> bool:
     return access_of(request).local
 
 
-def admin_only(request: Request) -> None:
+async def admin_only(request: Request) -> None:
     """Refuse what did not come over the owner's socket."""
     if not is_admin(request):
         raise ApiError(403, "admin_only", "only the command line on the service's own machine may do this")
 
 
-def scope_needed(request: Request) -> None:
+async def scope_needed(request: Request) -> None:
     """Refuse a key whose scopes do not reach as far as the route.
 
     Raises:
@@ -107,7 +110,7 @@ def check_scope(access: Access, needed: str) -> None:
         )
 
 
-def tenant_of(
+async def tenant_of(
     request: Request,
     tenant: Annotated[str | None, Header(alias=TENANT_HEADER, include_in_schema=False)] = None,
 ) -> str:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TENANT_HEADER = "X-Latewood-Tenant"
+KEEP_ALIVE_SECONDS = 75  # longer than clients keep a connection: or one of ours closes under a question
 WAIT_SECONDS = 30.0
 CHANGE_SECONDS = 60.0
 ASK_SECONDS = 1.0
@@ -186,6 +187,7 @@ def uvicorn_server(app: object, **options: object) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=10,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,
         **options,
     )

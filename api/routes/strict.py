@@ -64,7 +64,7 @@ class WatchedRoute(StrictRoute):
         return watched
 
 
-def known_parameters(request: Request) -> None:
+async def known_parameters(request: Request) -> None:
     """Refuse query parameters that the route does not have: a misspelt `collection` would ask another one.
 
     Raises:
