@@ -280,6 +280,22 @@ def test_what_can_be_no_store_is_refused(start: Open, qdrant: QdrantHTTP) -> Non
     assert answer.json()["error"]["code"] == "server_optimises"
 
 
+def test_another_plan_is_built_aside_on_the_server_and_takes_over(start: Open, qdrant: QdrantHTTP) -> None:
+    service = filled(start("data", quantization="none"))
+    before = [hit["uri"] for hit in ask(service, "Which ferry carries 3 cars?", mode="dense")]
+    service.close()
+    service = start("data", quantization="int8", hnsw_m=24)
+    assert str(service.open("default", "default").store.config.plan).endswith("float32 in memory")
+    answer = client(service).post("/optimise", json={"collection": "default"})
+    job = ended(service, service.jobs.get("default", answer.json()["job_id"]))
+    assert (job.status, job.result["documents"]) == ("completed", len(NOTES)), job.error
+    plan = service.open("default", "default").store.config.plan
+    assert (plan.quantization, plan.m) == ("int8", 24)
+    assert [hit["uri"] for hit in ask(service, "Which ferry carries 3 cars?", mode="dense")] == before
+    again = client(service).post("/optimise", json={"collection": "default"})
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "server_optimises")
+
+
 def test_two_processes_that_take_documents_at_once_lose_none_and_double_none(start: Open) -> None:
     first, second = start(), start()
     add(first, "first", "The first of all notes.")
