@@ -1,11 +1,14 @@
 """The embedder beside sentence-transformers, in one process and one run.
 
-    python -m benchmarks.embedder --data FOLDER    # a folder in the BEIR layout: its corpus.jsonl.gz is read
-    python -m benchmarks.embedder --data FOLDER --parts minilm --chunks 300 --documents 20
-    python -m benchmarks.embedder --small          # seconds: shows that it runs, its numbers mean nothing
+    python -m benchmarks.embedder --data FOLDER ...  # sets in the BEIR layout: their corpus.jsonl.gz is read
+    python -m benchmarks.embedder --data FOLDER ... --parts minilm --chunks 300 --documents 20
+    python -m benchmarks.embedder --small            # seconds: its numbers mean nothing
 
 Tokens per CPU second, because they change less than wall seconds with what else the machine does; the sides
 take turns, and the better of two rounds counts. sentence-transformers runs as shipped: float32, 32 at a time.
+
+Parts: `minilm` (chunks alone, documents at three contexts), `query` (one question, 32 that wait), `jina`
+(Jina v3's size with random weights, texts of one length) and `mixed` (the same, as long as the data's texts).
 """
 
 from __future__ import annotations
@@ -14,49 +17,48 @@ import argparse
 import gzip
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
-from time import process_time
+from time import perf_counter
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-from benchmarks.random_models import VOCABULARY, jina_size, packed, rounded
-from embedder.attention import BlockedAttention
+from benchmarks.sized import PACK, Sized
+from benchmarks.turns import best, table
+from embedder.backbone import native_dtype
 from embedder.checkpoint import find_checkpoint
 from embedder.engine import load_embedder
 from embedder.models import MINILM
 from embedder.quantised import missing_for_int8
+from embedder.tokenizer import TextTokenizer
 from embedder.types import Span, SpannedText, Task
 
-PARTS = ("minilm", "query", "jina")
+PARTS = ("minilm", "query", "jina", "mixed")
 CHARACTERS = 1000  # of a chunk: about 256 tokens
-ROUNDS = 2
 SENTENCE = "The ferry leaves the harbour at dawn and the pilot boards it behind the lighthouse. "
+WAITING = 32
 QUESTION = "when does the last ferry leave the harbour in winter?"  # twelve tokens with its special ones
 
 
-def best(sides: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """CPU seconds of each side's best round; the sides take turns, after one round that does not count."""
-    seconds = dict.fromkeys(sides, float("inf"))
-    for turn in range(rounds + 1):
-        for name, run in sides.items():
-            started = process_time()
-            run()
-            if turn:
-                seconds[name] = min(seconds[name], process_time() - started)
-    return seconds
+def documents(folders: Sequence[Path], count: int) -> list[SpannedText]:
+    """Whole texts, of each set in turn, with spans of about `CHARACTERS` characters that end at a space.
 
-
-def documents(folder: Path | None, count: int) -> list[SpannedText]:
-    """Whole texts of a set, with spans of about `CHARACTERS` characters that end at a space."""
-    if folder is None:
-        texts: Iterator[str] = (SENTENCE * (5 + 20 * number) for number in range(count))
+    Without a set, sentences again and again.
+    """
+    if folders:
+        rows = zip(*map(_texts, folders), strict=False)  # ends with the smallest set
+        texts = chain.from_iterable(rows)
     else:
-        with gzip.open(folder / "corpus.jsonl.gz", "rt", encoding="utf-8") as lines:
-            texts = iter([json.loads(line)["text"] for line, _ in zip(lines, range(count), strict=False)])
-    return [SpannedText(text, tuple(_spans(text))) for text in texts if text.strip()]
+        texts = (SENTENCE * (5 + 20 * number) for number in range(count))
+    return [SpannedText(text, tuple(_spans(text))) for text in islice(texts, count)]
+
+
+def _texts(folder: Path) -> Iterator[str]:
+    with gzip.open(folder / "corpus.jsonl.gz", "rt", encoding="utf-8") as lines:
+        yield from (text for line in lines if (text := json.loads(line)["text"]).strip())
 
 
 def _spans(text: str) -> Iterator[Span]:
@@ -72,13 +74,6 @@ def chunks_of(asked: Sequence[SpannedText], count: int) -> list[str]:
     """The texts of the first spans."""
     chunks = [one.text[span.start : span.end] for one in asked for span in one.spans]
     return chunks[:count]
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print Markdown."""
-    print("\n| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
-    for row in rows:
-        print("| " + " | ".join(str(cell) for cell in row) + " |")
 
 
 def minilm(asked: Sequence[SpannedText], chunks: Sequence[str]) -> None:
@@ -137,92 +132,68 @@ def query() -> None:
     ids = np.array([101, *range(2000, 2010), 102], dtype=np.int32)
     repeat = 50
 
-    def bare() -> None:
+    def bare(texts: int) -> None:
         torch.set_num_threads(1)
         for _ in range(repeat):
-            encoder.states(Task.QUERY, [ids])
+            encoder.states(Task.QUERY, [ids] * texts)
 
-    def engine() -> None:
+    def engine(texts: int) -> None:
         for _ in range(repeat):
-            embedder.embed_texts([QUESTION], Task.QUERY)
+            embedder.embed_texts([QUESTION] * texts, Task.QUERY)
 
-    sides = {
-        "bare forward, 12 tokens": bare,
-        "engine, 12 tokens": engine,
-        "32 in one pack": lambda: encoder.states(Task.QUERY, [ids] * 32),
-        "32 texts through the engine": lambda: embedder.embed_texts([QUESTION] * 32, Task.QUERY),
-    }
-    seconds = best(sides, rounds=5)
+    with ThreadPoolExecutor(WAITING) as callers:
+
+        def waiting() -> None:
+            list(callers.map(lambda _: engine(1), range(WAITING)))
+
+        sides = {
+            "bare forward, 12 tokens": partial(bare, 1),
+            "engine, 12 tokens": partial(engine, 1),
+            f"{WAITING} in one pack": partial(bare, WAITING),
+            f"{WAITING} texts of one caller": partial(engine, WAITING),
+            f"{WAITING} callers, a text each": waiting,
+        }
+        cpu, wall = best(sides, rounds=5), best(sides, rounds=5, clock=perf_counter)
     table(
-        ("", "CPU milliseconds"),
-        [(name, f"{1000 * spent / (repeat if '12' in name else 1):.2f}") for name, spent in seconds.items()],
+        ("", "CPU milliseconds", "milliseconds"),
+        [(name, *(f"{1000 * side[name] / repeat:.2f}" for side in (cpu, wall))) for name in sides],
     )
     embedder.close()
 
 
 def jina(layers: int, hidden: int, lengths: Sequence[int], pack: int) -> None:
     """Layers of Jina v3's size with random weights, beside transformers' own forward in float32."""
-    torch.set_num_threads(1)
-    reference = jina_size(layers, hidden)
-    encoders = {"bfloat16": packed(jina_size(layers, hidden).to(torch.bfloat16), BlockedAttention())}
-    if not missing_for_int8():
-        encoders["int8"] = rounded(jina_size(layers, hidden).to(torch.bfloat16), BlockedAttention())
-    rate = gemm_rate(hidden)
     rows = []
+    sized = Sized(layers, hidden)
     for length in lengths:
-        count = max(1, pack // length)
-        numbers = np.random.default_rng(length)
-        asked = [numbers.integers(5, VOCABULARY, length).astype(np.int32) for _ in range(count)]
-        padded = torch.from_numpy(np.stack(asked)).long()
-        sides: dict[str, Callable[[], object]] = {
-            "theirs": partial(_forward, reference, padded),
-            **{name: partial(one.states, Task.PASSAGE, asked) for name, one in encoders.items()},
-        }
-        seconds = best(sides, rounds=1)
-        exact = _forward(reference, padded).mean(dim=1)
-        tokens = length * count
-        operations = tokens * layers * (24 * hidden**2 + 4 * hidden * length)
-        for name, encoder in encoders.items():
-            means = [states.float().mean(0) for states in encoder.states(Task.PASSAGE, asked)]
-            cosine = functional.cosine_similarity(torch.stack(means), exact, dim=-1).min()
-            rows.append(
-                (
-                    length,
-                    name,
-                    f"{tokens / seconds['theirs'] * layers / 24:,.0f}",
-                    f"{tokens / seconds[name] * layers / 24:,.0f}",
-                    f"{seconds['theirs'] / seconds[name]:.2f}",
-                    f"{100 * operations / seconds[name] / rate:.0f} %",
-                    f"{cosine:.6f}",
-                )
-            )
-    print(f"\n{layers} of 24 layers, scaled to 24; plain bfloat16 products: {rate / 1e9:.0f} GFLOP/s")
-    heads = ("length", "packed in", "transformers float32, tokens per CPU second", "packed", "times")
-    table((*heads, "share of the bfloat16 product rate", "least cosine"), rows)
+        asked = sized.texts([length] * max(1, pack // length))
+        rows += [(length, *row) for row in sized.beside(asked, rounds=1)]
+    sized.told()
+    table(("length", *Sized.HEADS), rows)
 
 
-def _forward(reference: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
-    with torch.inference_mode():
-        states: torch.Tensor = reference(input_ids=ids).last_hidden_state
-    return states
+def mixed(layers: int, hidden: int, asked: Sequence[SpannedText], chunks: Sequence[str], most: int) -> None:
+    """The same over random words, as many as the chunks and whole documents have tokens, `most` at most."""
+    tokenizer = TextTokenizer(find_checkpoint(MINILM.name).folder)
+    rows = []
+    sized = Sized(layers, hidden)
+    for name, texts in (("chunks", chunks), ("documents", [one.text for one in asked])):
+        lengths = [min(most, len(tokens)) for tokens in tokenizer.encode_all(texts)]
+        title = f"{len(lengths)} {name}, {np.median(lengths):.0f} tokens in the middle"
+        rows += [(title, *row) for row in sized.beside(sized.texts(lengths), rounds=1)]
+    sized.told()
+    table(("", *Sized.HEADS), rows)
 
 
 def _dtypes() -> tuple[str, ...]:
-    """Those this machine has."""
-    return ("float32", "bfloat16") if missing_for_int8() else ("float32", "bfloat16", "int8")
-
-
-def gemm_rate(hidden: int) -> float:
-    """Operations per CPU second of torch's own bfloat16 product of an encoder's largest shape."""
-    x, weight = torch.randn(2048, hidden).bfloat16(), torch.randn(4 * hidden, hidden).bfloat16()
-    seconds = best({"product": lambda: functional.linear(x, weight)}, rounds=5)["product"]
-    return 2 * 2048 * 4 * hidden**2 / seconds
+    """Those this machine multiplies in."""
+    return tuple(dict.fromkeys(("float32", native_dtype("cpu")))) + (() if missing_for_int8() else ("int8",))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the parts that were asked for and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, default=None, help="a folder in the BEIR layout")
+    parser.add_argument("--data", type=Path, nargs="+", default=[], help="folders in the BEIR layout")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--chunks", type=int, default=2000)
     parser.add_argument("--documents", type=int, default=200)
@@ -231,14 +202,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     if chosen.small:
         chosen.chunks, chosen.documents, chosen.layers = 4, 2, 1
+    asked = documents([] if chosen.small else chosen.data, chosen.documents)
+    chunks = chunks_of(asked, chosen.chunks)
+    hidden, lengths, pack = (128, (32,), 64) if chosen.small else (1024, (512, 2048, 8192), PACK)
     if "minilm" in chosen.parts:
-        asked = documents(None if chosen.small else chosen.data, chosen.documents)
-        minilm(asked, chunks_of(asked, chosen.chunks))
+        minilm(asked, chunks)
     if "query" in chosen.parts:
         query()
     if "jina" in chosen.parts:
-        small = (128, (32,), 64)
-        jina(chosen.layers, *(small if chosen.small else (1024, (512, 2048, 8192), 4096)))
+        jina(chosen.layers, hidden, lengths, pack)
+    if "mixed" in chosen.parts:
+        mixed(chosen.layers, hidden, asked, chunks, lengths[-1])
 
 
 if __name__ == "__main__":

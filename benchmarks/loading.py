@@ -1,6 +1,10 @@
-"""From importing torch to MiniLM's first answer, and the memory that takes, in fresh processes.
+"""From importing torch to MiniLM's first answer, and the memory that loading takes, in fresh processes.
 
-Beside it sentence-transformers doing the same with the same files. Medians of `--each` runs.
+    python -m benchmarks.loading [--each 5]    beside sentence-transformers with the same files
+    python -m benchmarks.loading --weights     peak over weights, libraries and tokenizer not counted
+    python -m benchmarks.loading --weights --jina 24    the same of a random Jina v3 with so many layers, too
+
+Medians of `--each` runs.
 """
 
 from __future__ import annotations
@@ -10,7 +14,12 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
+from benchmarks.checkpoints import JINA_SIZE, build_jina
 from benchmarks.measuring import environment
 from embedder.checkpoint import find_checkpoint
 from embedder.models import MINILM
@@ -40,11 +49,37 @@ model = SentenceTransformer(sys.argv[2], device="cpu", local_files_only=True)
 model.encode(["How many litres of fuel did the fleet burn?"])
 """
 PROGRAMS = {"latewood": OURS, "sentence-transformers": THEIRS}
+# Peak and settled memory beside what the process held before: its libraries and the tokenizer.
+WEIGHTS = """
+import json, sys
+from pathlib import Path
+import torch
+from embedder.backbone import load_backbone
+from embedder.calibration import SENTENCES
+from embedder.checkpoint import find_checkpoint
+from embedder.engine import load_embedder
+from embedder.memory import trim
+from embedder.tokenizer import TextTokenizer
+name, dtype, libraries = sys.argv[1:]
+load_embedder(libraries, device="cpu", dtype=dtype).close()  # a tiny model has everything imported
+checkpoint = find_checkpoint(name)
+sample = [tokens.ids for tokens in TextTokenizer(checkpoint.folder).encode_all(SENTENCES)]
+trim()
+
+def told(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
+
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+before = told("VmRSS")
+backbone = load_backbone(checkpoint, "cpu", dtype, sample)
+print(json.dumps({"peak_mb": told("VmHWM") - before, "settled_mb": told("VmRSS") - before}))
+"""
 
 
-def run(program: str, folder: str) -> dict[str, float]:
+def run(program: str, *arguments: str) -> dict[str, float]:
     """One fresh process."""
-    command = [sys.executable, "-c", BEGIN + program + END, MINILM.name, folder]
+    command = [sys.executable, "-c", program, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
@@ -52,19 +87,48 @@ def run(program: str, folder: str) -> dict[str, float]:
     return told
 
 
-def main() -> None:
-    """Print one line for each program."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--each", type=int, default=5, help="runs of each, turn by turn")
-    each = parser.parse_args().each
+def first_answers(each: int) -> None:
+    """Print a line for each program."""
     folder = str(find_checkpoint(MINILM.name).folder)
     told: dict[str, list[dict[str, float]]] = {name: [] for name in PROGRAMS}
     for _ in range(each):
         for name, program in PROGRAMS.items():
-            told[name].append(run(program, folder))
+            told[name].append(run(BEGIN + program + END, MINILM.name, folder))
     for name, runs in told.items():
-        middle = {key: statistics.median(one[key] for one in runs) for key in runs[0]}
-        print(name, {key: round(value, 2) for key, value in middle.items()})
+        print(name, _middle(runs))
+
+
+def weights(each: int, jina_layers: int) -> None:
+    """Print a line for each model and dtype."""
+    with tempfile.TemporaryDirectory() as work:
+        tiny, large = Path(work) / "tiny", Path(work) / "jina"
+        build_jina(tiny)
+        models = {"MiniLM": MINILM.name}
+        if jina_layers:
+            build_jina(large, replace(JINA_SIZE, layers=jina_layers))
+            models[f"Jina v3, {jina_layers} layers"] = str(large)
+        for name, place in models.items():
+            for dtype in ("bfloat16", "int8"):
+                runs = [run(WEIGHTS, place, dtype, str(tiny)) for _ in range(each)]
+                middle = _middle(runs)
+                print(name, dtype, middle, "times:", round(middle["peak_mb"] / middle["settled_mb"], 2))
+
+
+def _middle(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {key: round(statistics.median(one[key] for one in runs), 2) for key in runs[0]}
+
+
+def main() -> None:
+    """Print one line for each program, or for each model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--each", type=int, default=5, help="runs of each, turn by turn")
+    parser.add_argument("--weights", action="store_true", help="what the weights take, and their peak")
+    parser.add_argument("--jina", type=int, default=0, metavar="LAYERS", help="of its 24")
+    chosen = parser.parse_args()
+    if chosen.weights:
+        weights(chosen.each, chosen.jina)
+    else:
+        first_answers(chosen.each)
 
 
 if __name__ == "__main__":

@@ -226,8 +226,6 @@ def _choose_device(device: str) -> str:
 
 def _choose_dtype(dtype: str, device: str) -> str:
     """What states are in."""
-    import torch
-
     if dtype not in DTYPES:
         raise InputError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
     if dtype == INT8:
@@ -237,12 +235,15 @@ def _choose_dtype(dtype: str, device: str) -> str:
             raise InputError(f"dtype int8 needs {missing_for_int8()}: use auto, float32 or bfloat16 here")
     elif dtype != "auto":
         return dtype
-    native = (
-        _cpu_has_bfloat16() if device == "cpu" else torch.cuda.is_bf16_supported(including_emulation=False)
-    )
+    return native_dtype(device)
+
+
+def native_dtype(device: str) -> str:
+    """`bfloat16` where the processor or GPU multiplies in it (MiniLM: 3.3 times as fast, cosine 0.9999)."""
+    import torch
+
+    if device == "cpu":
+        native = not {"amx_bf16", "avx512_bf16"}.isdisjoint(processor_flags())
+    else:
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
     return "bfloat16" if native else "float32"
-
-
-def _cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies in bfloat16 (MiniLM: 3.3 times as fast, cosine 0.9999)."""
-    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(processor_flags())
