@@ -39,6 +39,28 @@ FREE_SPACE = 256 * 2**20
 _SLICE = 256  # chunks per message, so that a search waits for one slice at most and not for a whole document
 _ROWS = 32  # records per message, for the same reason
 _ATTEMPTS = 2
+_READS = frozenset(
+    {
+        "get_manifests",
+        "list_manifests",
+        "in_flight",
+        "get_records",
+        "list_records",
+        "search",
+        "fetch",
+        "locate",
+        "chunks_of",
+        "read_chunks",
+        "read_points",
+        "list_chunks",
+        "languages",
+        "count",
+        "facets",
+        "stats",
+        "flush",
+    }
+)
+"""What changes nothing that anyone can see."""
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +107,7 @@ class EdgeStore:
         self._lock = FairLock()
         self._closed = False
         self._worker: WorkerProcess | None = None
+        self._languages: list[str] | None = None  # asked by every question; forgotten with every write
         self._call("flush")
 
     @property
@@ -224,8 +247,10 @@ class EdgeStore:
 
     def languages(self) -> list[str]:
         """See `Store.languages`."""
-        found: list[str] = self._call("languages")
-        return found
+        known = self._languages
+        if known is None:
+            known = self._call("languages")
+        return list(known)
 
     def count(self, where: Filter | None = None) -> int:
         """See `Store.count`."""
@@ -282,8 +307,13 @@ class EdgeStore:
             for attempt in range(1, _ATTEMPTS + 1):
                 if self._closed:
                     raise StoreUnavailableError(f"the store in {self._directory} is closed; open it again")
+                if method not in _READS:
+                    self._languages = None
                 try:
-                    return self._ask(method, arguments)
+                    found = self._ask(method, arguments)
+                    if method == "languages":
+                        self._languages = found
+                    return found
                 except WorkerDiedError as error:
                     _log.warning("%s during %s (attempt %d)", error, method, attempt)
                     died = error

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -300,3 +301,27 @@ def _owner_config():
     from search.types import IndexConfig
 
     return IndexConfig((4,), {})
+
+
+def test_languages_are_looked_up_once_until_something_is_written(open_edge, kit, monkeypatch):
+    store, asked = open_edge(), []
+    ask = store._ask
+
+    def noted(method, arguments):
+        asked.append(method)
+        return ask(method, arguments)
+
+    monkeypatch.setattr(store, "_ask", noted)
+    made = [
+        replace(one, chunk=replace(one.chunk, language=language))
+        for language in ("de", "en")
+        for one in kit.passages(kit.document(language), f"v-{language}", ["4711"])
+    ]
+    kit.write(store, made[:1])
+    store.languages().append("changed by the caller")
+    store.count()
+    assert store.languages() == ["de"]
+    assert asked.count("languages") == 1
+    kit.write(store, made[1:])
+    assert store.languages() == ["de", "en"]
+    assert asked.count("languages") == 2
