@@ -7,10 +7,11 @@ returns every candidate of any list, best first. The contributions in a trace ad
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import overload
 
+from search.ranked import RankedList
 from search.types import Candidate, Fused, LegTrace, QueryError
 
 Lists = Mapping[str, Sequence[Candidate]]
@@ -76,7 +77,7 @@ class Ranking(Sequence[Fused]):
     A trace is made when its place is looked at: a page shows ten of the hundreds that are ranked.
     """
 
-    def __init__(self, lists: Lists, parts: Mapping[str, Iterable[float]]) -> None:
+    def __init__(self, lists: Mapping[str, RankedList], parts: Mapping[str, Sequence[float]]) -> None:
         """Rank.
 
         Args:
@@ -84,12 +85,15 @@ class Ranking(Sequence[Fused]):
             parts: what each place of each list adds to its candidate.
         """
         self._lists = lists
-        self._parts = {name: list(parts[name]) for name in lists}
+        self._parts = parts
         self._ranks: dict[str, dict[str, int]] = {}
         scores: dict[str, float] = {}
-        for name, candidates in lists.items():
-            for candidate, part in zip(candidates, self._parts[name], strict=True):
-                scores[candidate.id] = scores.get(candidate.id, 0.0) + part
+        for name, ranked in lists.items():
+            if not scores:
+                scores = dict(zip(ranked.ids, parts[name], strict=True))
+                continue
+            for identity, part in zip(ranked.ids, parts[name], strict=True):
+                scores[identity] = scores.get(identity, 0.0) + part
         self._scores = scores
         # Sorting keeps the order of equals, so the ids' own order is what is left among equal scores.
         self.ids = sorted(sorted(scores), key=scores.__getitem__, reverse=True)
@@ -119,15 +123,16 @@ class Ranking(Sequence[Fused]):
             KeyError: no list has it.
         """
         legs = {}
-        for name, candidates in self._lists.items():
+        for name, ranked in self._lists.items():
             at = self._places(name).get(identity)
             if at is not None:
-                legs[name] = LegTrace(at + 1, candidates[at].score, self._parts[name][at])
+                legs[name] = LegTrace(at + 1, ranked.scores[at], self._parts[name][at])
         return Fused(identity, self._scores[identity], legs)
 
     def _places(self, name: str) -> dict[str, int]:
         if name not in self._ranks:
-            self._ranks[name] = {candidate.id: at for at, candidate in enumerate(self._lists[name])}
+            ids = self._lists[name].ids
+            self._ranks[name] = dict(zip(ids, range(len(ids)), strict=True))
         return self._ranks[name]
 
 
@@ -148,7 +153,8 @@ def ceiling(fusion: Fusion, legs: Sequence[str]) -> float:
 
 def alone(name: str, candidates: Sequence[Candidate]) -> Ranking:
     """A single leg's own list: its score is all there is."""
-    return Ranking({name: candidates}, {name: [candidate.score for candidate in candidates]})
+    ranked = RankedList.of(candidates)
+    return Ranking({name: ranked}, {name: ranked.scores})
 
 
 def rrf(lists: Lists, weights: Mapping[str, float], *, k: float = DEFAULT_K) -> Ranking:
@@ -158,9 +164,9 @@ def rrf(lists: Lists, weights: Mapping[str, float], *, k: float = DEFAULT_K) -> 
     Methods, SIGIR 2009.
     """
 
-    def leg(name: str, candidates: Sequence[Candidate]) -> list[float]:
+    def leg(name: str, scores: Sequence[float]) -> list[float]:
         weight = weights.get(name, 1.0)
-        return [weight / (k + rank) for rank in range(1, len(candidates) + 1)]
+        return [weight / (k + rank) for rank in range(1, len(scores) + 1)]
 
     return _fused(lists, leg)
 
@@ -174,9 +180,8 @@ def dbsf(lists: Lists, weights: Mapping[str, float]) -> Ranking:
     Fusion, 2023; as Qdrant has it.
     """
 
-    def leg(name: str, candidates: Sequence[Candidate]) -> list[float]:
+    def leg(name: str, scores: Sequence[float]) -> list[float]:
         weight = weights.get(name, 1.0)
-        scores = [candidate.score for candidate in candidates]
         mean = math.fsum(scores) / max(1, len(scores))
         variance = math.fsum((score - mean) ** 2 for score in scores) / max(1, len(scores) - 1)
         deviation = math.sqrt(variance)
@@ -197,9 +202,8 @@ def convex(lists: Lists, weights: Mapping[str, float]) -> Ranking:
     """
     total = math.fsum(weights.get(name, 1.0) for name in lists) or 1.0
 
-    def leg(name: str, candidates: Sequence[Candidate]) -> list[float]:
+    def leg(name: str, scores: Sequence[float]) -> list[float]:
         share = weights.get(name, 1.0) / total
-        scores = [candidate.score for candidate in candidates]
         low = min(scores, default=0.0)
         span = max(scores, default=0.0) - low
         if span == 0:
@@ -209,5 +213,6 @@ def convex(lists: Lists, weights: Mapping[str, float]) -> Ranking:
     return _fused(lists, leg)
 
 
-def _fused(lists: Lists, leg: Callable[[str, Sequence[Candidate]], list[float]]) -> Ranking:
-    return Ranking(lists, {name: leg(name, candidates) for name, candidates in lists.items()})
+def _fused(lists: Lists, leg: Callable[[str, Sequence[float]], list[float]]) -> Ranking:
+    ranked = {name: RankedList.of(candidates) for name, candidates in lists.items()}
+    return Ranking(ranked, {name: leg(name, one.scores) for name, one in ranked.items()})

@@ -125,7 +125,7 @@ class Store(Protocol):
         """
         ...
 
-    def search(self, legs: Sequence[Leg], where: Filter | None = None) -> list[list[Candidate]]:
+    def search(self, legs: Sequence[Leg], where: Filter | None = None) -> Sequence[Sequence[Candidate]]:
         """One ranked list per leg, of visible chunks that match `where`, in one trip.
 
         Raises:

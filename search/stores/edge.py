@@ -10,13 +10,13 @@ from typing import Any
 
 from embedder.types import Vectors
 from search.facets import Facets
+from search.ranked import RankedList
 from search.stores.dense import check_query, check_vectors
-from search.stores.edge_process import CALL_SECONDS, WorkerDiedError, WorkerProcess, candidates
+from search.stores.edge_process import CALL_SECONDS, WorkerDiedError, WorkerProcess, ranked_list
 from search.stores.fair import FairLock
 from search.stores.payload import check_cursor, check_info, manifest_from, passage_from
 from search.stores.records import row_of, whole_records
 from search.types import (
-    Candidate,
     ChunkKey,
     DenseQuery,
     DiskFullError,
@@ -189,12 +189,12 @@ class EdgeStore:
         page: list[tuple[str, str]] = self._call("list_records", after, limit)
         return page
 
-    def search(self, legs: Sequence[Leg], where: Filter | None = None) -> list[list[Candidate]]:
+    def search(self, legs: Sequence[Leg], where: Filter | None = None) -> list[RankedList]:
         """See `Store.search`."""
         for leg in legs:
             if isinstance(leg.query, DenseQuery):
                 check_query(self._config, leg.query)
-        return [candidates(ranked) for ranked in self._call("search", list(legs), where)]
+        return [ranked_list(ranked) for ranked in self._call("search", list(legs), where)]
 
     def fetch(self, ids: Sequence[str]) -> list[Passage]:
         """See `Store.fetch`."""

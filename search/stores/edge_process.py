@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from search.types import Candidate, IndexConfig, StoreUnavailableError
+from search.ranked import RankedList
+from search.types import IndexConfig, StoreUnavailableError
 
 Ranked = tuple[bytes, bytes]
 """A ranked list on the wire: 16 bytes per id, and float64 scores."""
@@ -158,7 +159,7 @@ class WorkerProcess:
                 self._process.wait()
 
 
-def candidates(ranked: Ranked) -> list[Candidate]:
+def ranked_list(ranked: Ranked) -> RankedList:
     """A ranked list as it came over the wire."""
     identities, scores = ranked
     # All ids at once: `uuid.UUID` takes twenty times as long, hundreds of times a question.
@@ -167,5 +168,4 @@ def candidates(ranked: Ranked) -> list[Candidate]:
     for first, last, at in _GROUPS:
         written[:, at : at + last - first] = digits[:, first:last]
     text = written.tobytes().decode()
-    ids = [text[at : at + _ID] for at in range(0, len(text), _ID)]
-    return list(map(Candidate, ids, array("d", scores)))
+    return RankedList([text[at : at + _ID] for at in range(0, len(text), _ID)], array("d", scores).tolist())

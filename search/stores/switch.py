@@ -198,7 +198,7 @@ class SwitchStore:
         with self._open() as store:
             return store.list_records(after=after, limit=limit)
 
-    def search(self, legs: Sequence[Leg], where: Filter | None = None) -> list[list[Candidate]]:
+    def search(self, legs: Sequence[Leg], where: Filter | None = None) -> Sequence[Sequence[Candidate]]:
         """See `Store.search`. A dense query belongs to one model: search one generation (`held`) instead."""
         with self._open() as store:
             return store.search(legs, where)
