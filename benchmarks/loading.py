@@ -24,18 +24,27 @@ from benchmarks.measuring import environment
 from embedder.checkpoint import find_checkpoint
 from embedder.models import MINILM
 
+MEMORY = """
+import json, sys, time
+from pathlib import Path
+
+def told(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
+
+"""
 # What both begin with: the clock starts, then torch is imported; memory is counted from there.
 BEGIN = """
-import json, resource, sys, time
 wall, cpu = time.perf_counter(), time.process_time()
 import torch
 imported = time.process_time() - cpu
 import numpy, safetensors, tokenizers
-base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+base = told("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
 """
 END = """
-told = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, "torch_s": imported}
-print(json.dumps(told | {"peak_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024}))
+spent = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, "torch_s": imported}
+print(json.dumps(spent | {"peak_mb": told("VmHWM") - base}))
 """
 OURS = """
 from embedder.engine import load_embedder
@@ -51,8 +60,6 @@ model.encode(["How many litres of fuel did the fleet burn?"])
 PROGRAMS = {"latewood": OURS, "sentence-transformers": THEIRS}
 # Peak and settled memory beside what the process held before: its libraries and the tokenizer.
 WEIGHTS = """
-import json, sys
-from pathlib import Path
 import torch
 from embedder.backbone import load_backbone
 from embedder.calibration import SENTENCES
@@ -66,10 +73,6 @@ checkpoint = find_checkpoint(name)
 sample = [tokens.ids for tokens in TextTokenizer(checkpoint.folder).encode_all(SENTENCES)]
 trim()
 
-def told(key):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
-
 Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
 before = told("VmRSS")
 backbone = load_backbone(checkpoint, "cpu", dtype, sample)
@@ -79,7 +82,7 @@ print(json.dumps({"peak_mb": told("VmHWM") - before, "settled_mb": told("VmRSS")
 
 def run(program: str, *arguments: str) -> dict[str, float]:
     """One fresh process."""
-    command = [sys.executable, "-c", program, *arguments]
+    command = [sys.executable, "-c", MEMORY + program, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
