@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TENANT_HEADER = "X-Latewood-Tenant"
-KEEP_ALIVE_SECONDS = 75  # longer than clients keep a connection: or one of ours closes under a question
+KEEP_ALIVE_SECONDS = 75  # longer than httpx and most proxies keep one: or it closes under a question
 WAIT_SECONDS = 30.0
 CHANGE_SECONDS = 60.0
 ASK_SECONDS = 1.0

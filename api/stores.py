@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from api.addresses import EMBEDDED
@@ -29,6 +29,8 @@ PATIENCE = 10.0
 
 NICE = 19
 """What a worker gives way by while its generation is built; the one that answers is another process."""
+
+_GROUP_TRIES, _GROUP_SECONDS = 5, 0.11
 
 VERSIONS = ("1.19.", "1.20.", "1.21.")
 """Of the server: what qdrant-client 1.20 may talk to, as its makers say."""
@@ -106,8 +108,15 @@ def be_nice(store: Store) -> None:
     with contextlib.suppress(OSError):  # it ended, or there is no such folder: then it runs as it is
         for task in list((process / "task").iterdir()):
             os.setpriority(os.PRIO_PROCESS, int(task.name), NICE)
-    with contextlib.suppress(OSError):
-        (process / "autogroup").write_text(str(NICE), encoding="ascii")
+    for _ in range(_GROUP_TRIES):
+        try:
+            (process / "autogroup").write_text(str(NICE), encoding="ascii")
+        except BlockingIOError:  # ten a second are taken of all processes together, unless one is root's
+            sleep(_GROUP_SECONDS)
+        except OSError:
+            return
+        else:
+            return
 
 
 def name_of(store: Store) -> str | None:

@@ -148,7 +148,7 @@ class Bench:
                 for text in plans
             }
             took: dict[str, list[float]] = {text: [] for text in plans}
-            answers: dict[str, list[list[Candidate]]] = {text: [] for text in plans}
+            answers: dict[str, list[Sequence[Candidate]]] = {text: [] for text in plans}
             for question in self.vectors.questions[:_WARM]:
                 for store in stores.values():
                     store.search([Leg("dense", DenseQuery(question), LEG_DEPTH)])

@@ -23,6 +23,7 @@ from benchmarks.checkpoints import JINA_SIZE, build_jina
 from benchmarks.measuring import environment
 from embedder.checkpoint import find_checkpoint
 from embedder.models import MINILM
+from embedder.quantised import missing_for_int8
 
 MEMORY = """
 import json, sys, time
@@ -111,7 +112,7 @@ def weights(each: int, jina_layers: int) -> None:
             build_jina(large, replace(JINA_SIZE, layers=jina_layers))
             models[f"Jina v3, {jina_layers} layers"] = str(large)
         for name, place in models.items():
-            for dtype in ("bfloat16", "int8"):
+            for dtype in ("bfloat16",) if missing_for_int8() else ("bfloat16", "int8"):
                 runs = [run(WEIGHTS, place, dtype, str(tiny)) for _ in range(each)]
                 middle = _middle(runs)
                 print(name, dtype, middle, "times:", round(middle["peak_mb"] / middle["settled_mb"], 2))
@@ -128,6 +129,8 @@ def main() -> None:
     parser.add_argument("--weights", action="store_true", help="what the weights take, and their peak")
     parser.add_argument("--jina", type=int, default=0, metavar="LAYERS", help="of its 24")
     chosen = parser.parse_args()
+    if chosen.jina and not chosen.weights:
+        parser.error("--jina goes with --weights")
     if chosen.weights:
         weights(chosen.each, chosen.jina)
     else:

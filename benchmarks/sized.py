@@ -21,7 +21,7 @@ from embedder.types import Task
 
 LAYERS = 24  # of Jina v3
 BATCH = 32  # texts that sentence-transformers takes at a time
-PACK = 4096  # tokens, as the engine packs them
+PACK = 4096  # tokens of a pack, as many as the engine takes on two cores
 
 
 class Sized:

@@ -25,7 +25,8 @@ PATIENCE = 8
 # Batches after which the budget that memory was too small for is tried again.
 RECOVERY = 64
 
-# While short requests keep coming, a long one's batches are this part of the budget: who asks waits for one.
+# While short requests keep coming, a long one's batches are this part of the budget, also those that PATIENCE
+# gives it: who asks waits for one. Long is what one batch cannot hold, of an ingest or of a reranker.
 PART = 4
 RECENT_SECONDS = 5.0
 

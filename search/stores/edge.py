@@ -248,7 +248,7 @@ class EdgeStore:
     def languages(self) -> list[str]:
         """See `Store.languages`."""
         known = self._languages
-        if known is None:
+        if known is None or self._closed:
             known = self._call("languages")
         return list(known)
 

@@ -11,37 +11,39 @@ class FairLock:
 
     `threading.Lock` goes to whoever comes by at the right moment: a question could wait again and again
     behind a copy that asks page after page. Here it waits for what came before it, once.
+
+    An interrupt (Ctrl-C, in the main thread) while it is waited for or taken leaves it to the others. One
+    between two instructions of `__exit__` cannot be caught in Python: the lock then stays taken.
     """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._held = False
         self._waiting: deque[threading.Lock] = deque()
+        """Who holds it, and behind it who waits: each a lock that is released when it is its turn."""
 
     def __enter__(self) -> None:
         """Wait for one's turn."""
-        with self._guard:
-            if not self._held:
-                self._held = True
-                return
-            turn = threading.Lock()
-            turn.acquire()
-            self._waiting.append(turn)
+        turn = threading.Lock()
+        turn.acquire()
         try:
-            turn.acquire()
-        except BaseException:  # Ctrl-C while waiting: whoever is next must not wait for this one
             with self._guard:
-                given = turn not in self._waiting
-                if not given:
-                    self._waiting.remove(turn)
-            if given:
-                self.__exit__()
+                self._waiting.append(turn)
+                if self._waiting[0] is turn:
+                    return
+            turn.acquire()
+        except BaseException:
+            self._leave(turn)
             raise
 
     def __exit__(self, *_: object) -> None:
         """Hand it to who has waited longest."""
+        self._leave(self._waiting[0])
+
+    def _leave(self, turn: threading.Lock) -> None:
         with self._guard:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._held = False
+            if turn not in self._waiting:
+                return
+            first = self._waiting[0] is turn
+            self._waiting.remove(turn)
+            if first and self._waiting:
+                self._waiting[0].release()

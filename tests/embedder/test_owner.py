@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -108,6 +109,7 @@ def test_documents_are_not_starved_by_queries(owner, gate):
 
 
 def test_batches_of_documents_are_small_while_queries_come_and_whole_again_later(owner, gate, monkeypatch):
+    monkeypatch.setattr("embedder.owner.RECENT_SECONDS", math.inf)
     documents = job(Task.PASSAGE, *[1] * 20)
     owner.submit(documents)
     documents.wait()

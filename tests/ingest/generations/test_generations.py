@@ -9,6 +9,7 @@ import pytest
 from embedder.types import StoppedError
 from ingest import amending, commit, verify
 from search.stores import catalog, succession
+from search.stores.memory import MemoryStore
 from search.types import DiskFullError, StoreDamagedError
 
 
@@ -36,6 +37,22 @@ def test_an_optimised_copy_holds_the_same_and_takes_over(world):
         assert np.allclose(vectors(world.live, one).dense, was.dense, rtol=0, atol=1e-6)
     assert world.strays() == []
     assert not (world.home / "NEXT").exists()
+
+
+def test_an_index_is_copied_in_small_readings_that_questions_come_between(world, monkeypatch):
+    read, sizes = MemoryStore.read_points, []
+
+    def noted(store, ids):
+        sizes.append(len(ids))
+        return read(store, ids)
+
+    monkeypatch.setattr("ingest.transfer.READ_CHUNKS", 2)
+    monkeypatch.setattr(MemoryStore, "read_points", noted)
+    before = world.content()
+    world.rebuild()
+    assert world.content() == before
+    assert len(sizes) > 1
+    assert max(sizes) == 2
 
 
 def test_what_was_optimised_away_is_removed_once_nobody_reads_it(world):

@@ -346,9 +346,11 @@ def test_vectors_that_do_not_fit_are_refused(store, kit):
 
 def test_a_closed_store_says_so(both):
     for store in both:
+        assert store.languages() == []
         store.close()
-        with pytest.raises(StoreUnavailableError, match="closed"):
-            store.count()
+        for ask in (store.count, store.languages):
+            with pytest.raises(StoreUnavailableError, match="closed"):
+                ask()
         store.close()
 
 

@@ -325,3 +325,19 @@ def test_languages_are_looked_up_once_until_something_is_written(open_edge, kit,
     kit.write(store, made[1:])
     assert store.languages() == ["de", "en"]
     assert asked.count("languages") == 2
+
+
+def test_calls_are_made_in_the_order_in_which_they_were_asked_for(open_edge, monkeypatch):
+    store, asked = open_edge(), []
+    monkeypatch.setattr(store, "_ask", lambda method, arguments: asked.append(method))
+    threads = [
+        threading.Thread(target=ask) for ask in (store.flush, store.optimise, store.stats, store.count)
+    ]
+    with store._lock:
+        for waiting, thread in enumerate(threads, start=2):
+            thread.start()
+            while len(store._lock._waiting) < waiting:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    assert asked == ["flush", "optimise", "stats", "count"]

@@ -14,7 +14,7 @@ from search.plan import DensePlan
 from search.stores import convert, edge_shard
 from search.stores.convert import query_request, vector_params
 from search.stores.edge_index import EdgeIndex
-from search.stores.edge_process import candidates
+from search.stores.edge_process import ranked_list
 from search.stores.memory import MemoryStore
 from search.stores.plans import leg_request
 from search.types import (
@@ -107,7 +107,7 @@ def build(world, index_folder, monkeypatch) -> Iterator[Callable[[DensePlan], Ed
 def answer(
     index: EdgeIndex, question: np.ndarray, limit: int, where: Filter | None = None
 ) -> list[Candidate]:
-    return candidates(index.search([Leg("dense", DenseQuery(question), limit)], where)[0])
+    return list(ranked_list(index.search([Leg("dense", DenseQuery(question), limit)], where)[0]))
 
 
 def built_files(folder: Path) -> set[tuple[str, str]]:

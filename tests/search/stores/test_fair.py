@@ -46,7 +46,7 @@ def test_it_is_given_in_the_order_in_which_it_was_asked_for():
     with lock:
         for number, thread in enumerate(threads):
             thread.start()
-            wait_until(lambda wanted=number + 1: len(lock._waiting) == wanted)
+            wait_until(lambda wanted=number + 2: len(lock._waiting) == wanted)  # and who holds it
     for thread in threads:
         thread.join()
     assert order == list(range(5))
@@ -62,7 +62,7 @@ def test_who_comes_back_at_once_goes_behind_those_that_wait():
     thread = threading.Thread(target=question)
     with lock:
         thread.start()
-        wait_until(lambda: len(lock._waiting) == 1)
+        wait_until(lambda: len(lock._waiting) == 2)
     with lock:
         order.append("copy")
     thread.join()
@@ -107,4 +107,4 @@ def test_who_is_interrupted_while_waiting_stands_in_nobodys_way(given, monkeypat
         lock.__exit__()
     with lock:
         pass
-    assert not lock._held
+    assert not lock._waiting
