@@ -120,7 +120,7 @@ def documents_in(data: Path) -> int:
 def many(folder: Path, count: int) -> None:
     for n in range(count):
         text = " ".join(
-            f"Sentence {k} of file {n} tells of ropes, knots and the tide at Ostrey." for k in range(120)
+            f"Sentence {k} of file {n} tells of ropes, knots and the tide at Ostrey." for k in range(60)
         )
         (folder / f"long{n:03}.txt").write_text(text)
 
