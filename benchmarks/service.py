@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import http.client
 import itertools
 import json
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -37,6 +39,7 @@ import psutil  # type: ignore[import-untyped]
 from benchmarks.measuring import ROOT, environment, latewood
 
 SAMPLES = ROOT / "api" / "samples"
+JSON = {"Content-Type": "application/json"}
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=200)
 
 
@@ -189,17 +192,33 @@ def with_client(url: str, work: Callable[[httpx.AsyncClient], Coroutine[Any, Any
 
 
 def overhead(url: str, scale: Scale) -> dict[str, Any]:
-    """What HTTP adds, one question after the other."""
-    added, whole = [], []
-    with httpx.Client(base_url=url, timeout=60) as http:
+    """What HTTP adds, one question after the other: through httpx, and through the standard library."""
+    plain = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    plain.connect()
+    plain.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def asked(body: str) -> Any:
+        plain.request("POST", "/search", body, JSON)
+        return json.loads(plain.getresponse().read())
+
+    added: dict[str, list[float]] = {"httpx": [], "http.client": []}
+    whole = []
+    with httpx.Client(base_url=url, timeout=60) as client:
+        sides = {
+            "httpx": lambda body: client.post("/search", content=body, headers=JSON).json(),
+            "http.client": asked,
+        }
         for query in itertools.islice(itertools.cycle(questions()), scale.questions):
-            started = time.perf_counter()
-            answer = http.post("/search", json={"query": query, "limit": 10}).json()
-            whole.append((time.perf_counter() - started) * 1e3)
-            added.append(whole[-1] - answer["took_ms"]["total"])
+            body = json.dumps({"query": query, "limit": 10})
+            for name, side in sides.items():
+                started = time.perf_counter()
+                answer = side(body)
+                whole.append((time.perf_counter() - started) * 1e3)
+                added[name].append(whole[-1] - answer["took_ms"]["total"])
+    plain.close()
     return {
         "p50_ms": round(float(np.median(whole)), 1),
-        "http_adds_p50_ms": round(float(np.median(added)), 2),
+        "http_adds_p50_ms": {name: round(float(np.median(took)), 2) for name, took in added.items()},
     }
 
 
