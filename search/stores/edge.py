@@ -12,7 +12,7 @@ from embedder.types import Vectors
 from search.facets import Facets
 from search.ranked import RankedList
 from search.stores.dense import check_query, check_vectors
-from search.stores.edge_process import CALL_SECONDS, WorkerDiedError, WorkerProcess, ranked_list
+from search.stores.edge_process import CALL_SECONDS, READS, WorkerDiedError, WorkerProcess, ranked_list
 from search.stores.fair import FairLock
 from search.stores.payload import check_cursor, check_info, manifest_from, passage_from
 from search.stores.records import row_of, whole_records
@@ -39,28 +39,6 @@ FREE_SPACE = 256 * 2**20
 _SLICE = 256  # chunks per message, so that a search waits for one slice at most and not for a whole document
 _ROWS = 32  # records per message, for the same reason
 _ATTEMPTS = 2
-_READS = frozenset(
-    {
-        "get_manifests",
-        "list_manifests",
-        "in_flight",
-        "get_records",
-        "list_records",
-        "search",
-        "fetch",
-        "locate",
-        "chunks_of",
-        "read_chunks",
-        "read_points",
-        "list_chunks",
-        "languages",
-        "count",
-        "facets",
-        "stats",
-        "flush",
-    }
-)
-"""What changes nothing that anyone can see."""
 
 _log = logging.getLogger(__name__)
 
@@ -307,7 +285,7 @@ class EdgeStore:
             for attempt in range(1, _ATTEMPTS + 1):
                 if self._closed:
                     raise StoreUnavailableError(f"the store in {self._directory} is closed; open it again")
-                if method not in _READS:
+                if method not in READS:
                     self._languages = None
                 try:
                     found = self._ask(method, arguments)

@@ -21,6 +21,42 @@ from search.types import IndexConfig, StoreUnavailableError
 Ranked = tuple[bytes, bytes]
 """A ranked list on the wire: 16 bytes per id, and float64 scores."""
 
+READS = frozenset(
+    {
+        "get_manifests",
+        "list_manifests",
+        "in_flight",
+        "get_records",
+        "list_records",
+        "search",
+        "fetch",
+        "locate",
+        "chunks_of",
+        "read_chunks",
+        "read_points",
+        "list_chunks",
+        "languages",
+        "count",
+        "facets",
+        "stats",
+        "flush",
+    }
+)
+"""What the worker does that changes nothing anyone can see."""
+
+WRITES = frozenset(
+    {
+        "put_manifests",
+        "put_chunks",
+        "sweep",
+        "remove_chunks",
+        "put_info",
+        "put_records",
+        "optimise",
+    }
+)
+"""What else it does while an index is open."""
+
 CALL_SECONDS = 120.0
 """How long a call may be without an answer before the worker counts as stuck."""
 

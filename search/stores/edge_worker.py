@@ -16,37 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from search.stores.edge_index import EdgeIndex
+from search.stores.edge_process import READS, WRITES
 from search.stores.edge_shard import EngineErrors
 from search.types import SearchError
 
-METHODS = frozenset(
-    {
-        "put_manifests",
-        "get_manifests",
-        "list_manifests",
-        "in_flight",
-        "put_chunks",
-        "sweep",
-        "remove_chunks",
-        "put_info",
-        "put_records",
-        "get_records",
-        "list_records",
-        "search",
-        "fetch",
-        "locate",
-        "chunks_of",
-        "read_chunks",
-        "read_points",
-        "list_chunks",
-        "languages",
-        "count",
-        "facets",
-        "stats",
-        "optimise",
-        "flush",
-    }
-)
+METHODS = READS | WRITES
 _OWNER_CHECK_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
