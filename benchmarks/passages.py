@@ -18,7 +18,7 @@ from search.analyzer import Analyzer
 from search.fusion import SHIPPED, fuse
 from search.paging import LEG_DEPTH
 from search.stores.base import Store
-from search.types import Candidate, Chunk, DocumentInfo, Passage
+from search.types import Candidate, Chunk, DocumentInfo, MetadataValue, Passage
 
 DIMENSION = 384
 CHUNKS = 10  # of a document
@@ -32,7 +32,8 @@ _TOGETHER = 2_000
 class Passages:
     """`count` passages: texts, vectors and metadata, made as they are asked for.
 
-    `share` of a document's metadata is `percent` for one of a hundred documents, `tenth` for one of ten.
+    `share` of a document's metadata is `percent` for one of a hundred documents, `tenth` for one of ten, and
+    `number` is 0 to 99, each as often.
     """
 
     count: int
@@ -74,7 +75,8 @@ class Passages:
         key = str(uuid.uuid5(uuid.NAMESPACE_URL, f"bench {self.seed} {document}"))
         share = "percent" if document % 100 == 0 else "tenth" if document % 10 == 1 else "rest"
         uri = f"file:///bench/{document}.txt"
-        info = DocumentInfo(key, uri, "file:///bench/", "", "txt", "en", "", "", {"share": share})
+        told: dict[str, MetadataValue] = {"share": share, "number": document * 37 % 100}
+        info = DocumentInfo(key, uri, "file:///bench/", "", "txt", "en", "", "", told)
         text = self.texts[place]
         return Passage(Chunk(key, key, ordinal, 0, len(text), text), info)
 

@@ -127,21 +127,22 @@ def hybrid(bench: Bench) -> Report:
 
 
 def filtered(bench: Bench) -> Report:
-    """The same questions of all, of one passage in ten and of one in a hundred."""
+    """The same questions of all, of one passage in ten and of one in a hundred, by a word and by a number."""
     searcher = bench.searcher
     wheres = {
         "all": None,
         "tenth": Comparison("eq", "share", "tenth"),
         "percent": Comparison("eq", "share", "percent"),
+        "tenth_by_number": Comparison("lt", "number", 10),
+        "percent_by_number": Comparison("lt", "number", 1),
     }
     took: dict[str, list[float]] = {name: [] for name in wheres}
     for _, words in bench.questions:
         for name, where in wheres.items():
             took[name].append(timed(searcher, SearchRequest(words, where=where)))
     found = {name: spread(seconds) for name, seconds in took.items()}
-    ratios = {
-        f"{name}_times": round(found[name]["p50"] / found["all"]["p50"], 2) for name in ("tenth", "percent")
-    }
+    whole = found["all"]["p50"]
+    ratios = {f"{name}_times": round(one["p50"] / whole, 2) for name, one in found.items() if name != "all"}
     return {**found, **ratios}
 
 

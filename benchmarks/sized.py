@@ -69,13 +69,12 @@ class Sized:
         exact = torch.empty(len(asked), self._hidden)
         exact[by_length] = torch.cat(theirs())
         tokens = sum(map(len, asked))
-        # Products of 12 hidden² weights, two operations each, and of attention with the whole text.
-        each = [len(one) * (24 * self._hidden**2 + 4 * self._hidden * len(one)) for one in asked]
+        done = self._layers * operations(self._hidden, [len(one) for one in asked])
         scaled = tokens * self._layers / LAYERS
         rows = []
         for name, run in sides.items():
             cosine = functional.cosine_similarity(run(), exact, dim=-1).min()
-            share = 100 * self._layers * sum(each) / seconds[name] / self._rate
+            share = 100 * done / seconds[name] / self._rate
             rows.append(
                 (
                     name,
@@ -119,6 +118,14 @@ def _padded_means(reference: torch.nn.Module, batch: Sequence[NDArray[np.int32]]
     with torch.inference_mode():
         states: torch.Tensor = reference(input_ids=ids, **kwargs).last_hidden_state
     return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
+def operations(hidden: int, lengths: Sequence[int]) -> int:
+    """Of one layer on texts of so many tokens.
+
+    Products with 12 hidden² weights, two operations each, and of attention with the whole text.
+    """
+    return sum(length * (24 * hidden**2 + 4 * hidden * length) for length in lengths)
 
 
 def product_rate(hidden: int, dtype: torch.dtype) -> float:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -114,6 +115,8 @@ class Backbone:
         self._encoder.activate(task)
         lengths = [len(row.ids) for row in rows]
         few = sum(lengths) <= SMALL
+        if len(rows) == 1:
+            return self._forward(task, rows, 1 if few else self._cores)
         shares = share_out(lengths, 1 if few else self._cores)
         if len(shares) == 1:
             parts = [self._forward(task, [rows[index] for index in shares[0]], 1 if few else self._cores)]
@@ -145,7 +148,8 @@ class Backbone:
                 for start, end, _ in row.pieces.tolist()
             ]
             values: Floats = torch.stack(sums).cpu().numpy()
-        return np.split(values, np.cumsum([len(row.pieces) for row in rows])[:-1])
+        ends = accumulate(len(row.pieces) for row in rows)
+        return [values[end - len(row.pieces) : end] for end, row in zip(ends, rows, strict=True)]
 
 
 def load_backbone(

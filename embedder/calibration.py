@@ -49,10 +49,12 @@ class DraftProduct:
         return self._plain(x.float(), gelu=gelu, residual=beside).to(x.dtype)
 
     def rounded(self, dtype: torch.dtype) -> QuantisedProduct:
-        """The product in eight bits, for states of this dtype."""
+        """The product in eight bits, for states of this dtype. This one is of no use afterwards."""
         loudest = self._peaks.topk(min(_MOST, len(self._peaks)))
         loud = loudest.indices[loudest.values > _LOUD * self._peaks.median()]
-        return QuantisedProduct(self._weight, self._bias, dtype, loud.sort().values)
+        weight = self._weight
+        del self._weight, self._plain
+        return QuantisedProduct(weight, self._bias, dtype, loud.sort().values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,23 +100,24 @@ class _Reader:
             layers: list[Layer] = []
             changes: dict[Task, list[LayerChange]] = {task: [] for task in self._others}
             for parts in self._layers():
-                layer = self._layer(parts)
-                layers.append(layer if finished is None else finished(layer))
                 for task, name in self._others.items():
                     changes[task].append(self._layer_change(parts, name))
+                layer = self._layer(parts)
+                del parts  # what was read makes room before anything else is made
+                layers.append(layer if finished is None else finished(layer))
+                del layer
             told = {task: self._task_change(name, changes[task]) for task, name in self._others.items()}
             return replace(stem, layers=tuple(layers), changes=told)
 
     def _layers(self) -> Iterator[_Parts]:
-        """Each layer's modules; a layer is dropped from the model before the next one comes."""
+        """Each layer's modules, which nobody else keeps."""
         import torch
 
         jina = self._config.model_type == "jina_embeddings_v3"
         layers = self._model.layers if jina else self._model.encoder.layer
-        for number, layer in enumerate(layers):
-            yield _jina_parts(layer) if jina else _bert_parts(layer)
-            if isinstance(layers, torch.nn.ModuleList):  # else read from its file as it is asked for
-                layers[number] = torch.nn.Identity()
+        if isinstance(layers, torch.nn.ModuleList):  # else read from its file as it is asked for
+            layers = _taken_out(layers)
+        return map(_jina_parts if jina else _bert_parts, layers)
 
     def _layer(self, parts: _Parts) -> Layer:
         import torch
@@ -227,6 +228,11 @@ class _Reader:
         angles = places[:, None] * module.inv_freq.float()
         scale = module.attention_scaling
         return Rotary((angles.cos() * scale).to(self._dtype), (angles.sin() * scale).to(self._dtype))
+
+
+def _taken_out(layers: torch.nn.ModuleList) -> Iterator[Any]:
+    while len(layers):
+        yield layers.pop(0)
 
 
 def _bert_parts(layer: Any) -> _Parts:

@@ -8,11 +8,10 @@ import threading
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from itertools import accumulate
+from queue import SimpleQueue
 from time import monotonic
 from types import TracebackType
-
-import numpy as np
 
 from embedder.memory import ran_out, release
 from embedder.packing import pack
@@ -48,6 +47,8 @@ class Job:
         sums: (slots, dim) float32, complete once `wait` returns.
         tokens: length of all rows together.
         short: served before long ones: someone waits for it, and one batch holds it.
+        abandoned: nobody waits any more.
+        answered: who waits was told.
     """
 
     def __init__(self, task: Task, rows: Sequence[Row], sums: Floats, budget: int, *, urgent: bool) -> None:
@@ -56,7 +57,10 @@ class Job:
         self.tokens = sum(len(row.ids) for row in rows)
         self.short = urgent and self.tokens <= budget
         self.abandoned = False
-        self.done: Future[None] = Future()
+        self.answered = False
+        self._error: BaseException | None = None
+        self._running = threading.Lock()  # a question waits for it: an Event or a Future takes longer to wake
+        self._running.acquire()
         self._rows = rows
         self._batches = deque(pack([len(row.ids) for row in rows], budget))
 
@@ -67,12 +71,13 @@ class Job:
 
     def next_batch(self, most: int) -> list[Row]:
         """The rows to run next, of `most` tokens together at most or one alone."""
-        batch = self._batches.popleft()
-        ends = np.cumsum([len(self._rows[index].ids) for index in batch])
-        count = max(1, int(np.searchsorted(ends, most, side="right")))
+        indices = self._batches.popleft()
+        batch = [self._rows[index] for index in indices]
+        ends = accumulate(len(row.ids) for row in batch)
+        count = max(1, sum(end <= most for end in ends))
         if count < len(batch):
-            self._batches.appendleft(batch[count:])
-        return [self._rows[index] for index in batch[:count]]
+            self._batches.appendleft(indices[count:])
+        return batch[:count]
 
     def add(self, row: Row, values: Floats) -> None:
         """Add what `row` gave: `values` (pieces, dim) float32."""
@@ -85,13 +90,20 @@ class Job:
             StoppedError: `stop`, asked several times a second, said True.
         """
         try:
-            while not wait([self.done], STOP_SECONDS).done:
+            while not self._running.acquire(timeout=STOP_SECONDS):
                 if stop():
                     raise StoppedError("stopped on request before everything was embedded")
-            self.done.result()
+            if self._error is not None:
+                raise self._error
         finally:
             self.abandoned = True
         return self.sums
+
+    def answer(self, error: BaseException | None = None) -> None:
+        """Wake who waits, with what went wrong if anything did. The first answer counts."""
+        if not self.answered:
+            self.answered, self._error = True, error
+            self._running.release()
 
 
 class _Answering:
@@ -108,7 +120,7 @@ class _Answering:
     ) -> bool:
         if error is not None:
             for job in self._jobs:
-                job.done.set_exception(error)
+                job.answer(error)
         return isinstance(error, Exception)
 
 
@@ -132,7 +144,9 @@ class Owner:
         self._batches = [0] * (len(BATCH_ROWS) + 1)
         self._closed = False
         self._ending = False
-        self._changed = threading.Condition()
+        self._guard = threading.RLock()
+        # Wakes the thread once the guard is free; a condition would wake it before.
+        self._news: SimpleQueue[None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="embedder", daemon=True)
         self._thread.start()
         # A process that ended while torch computes here would be aborted.
@@ -145,28 +159,28 @@ class Owner:
             EmbedderError: the embedder is closed.
         """
         if job.finished:
-            job.done.set_result(None)
+            job.answer()
             return
-        with self._changed:
+        with self._guard:
             if self._closed:
                 raise EmbedderError("the embedder is closed: load it again to embed more")
             if job.short:
                 self._asked = monotonic()
             (self._short if job.short else self._long).append(job)
-            self._changed.notify()
+        self._news.put(None)
 
     @property
     def load(self) -> Load:
         """What has run, and what waits."""
-        with self._changed:
+        with self._guard:
             waiting = sum(not job.abandoned for job in (*self._short, *self._long))
         return Load(waiting, self._tokens, self._rows, tuple(self._batches))
 
     def close(self) -> None:
         """Finish every job that was accepted, refuse later ones, end the thread. Safe to call twice."""
-        with self._changed:
+        with self._guard:
             self._closed = True
-            self._changed.notify()
+        self._news.put(None)
         self._thread.join()
         atexit.unregister(self._end)
 
@@ -183,23 +197,23 @@ class Owner:
                 self._settle(turn)
         finally:
             # Empty unless the process ends: then nobody may wait for ever.
-            with self._changed:
+            with self._guard:
                 self._closed = True
                 for job in (*self._short, *self._long):
-                    job.done.set_exception(EmbedderError("the thread that runs the model has ended"))
+                    job.answer(EmbedderError("the thread that runs the model has ended"))
 
     def _take(self) -> list[Job]:
         """Jobs to serve next, all of one task; none when closed and everything is done."""
-        with self._changed:
-            while not self._ending:
+        while not self._ending:
+            with self._guard:
                 self._short = deque(job for job in self._short if not job.abandoned)
                 self._long = deque(job for job in self._long if not job.abandoned)
                 if self._short or self._long:
                     return self._take_short() if self._short_is_next() else [self._long.popleft()]
                 if self._closed:
                     break
-                self._changed.wait()
-            return []
+            self._news.get()
+        return []
 
     def _short_is_next(self) -> bool:
         if self._short and self._long:
@@ -262,11 +276,11 @@ class Owner:
 
     def _settle(self, turn: Sequence[Job]) -> None:
         for job in turn:
-            if job.done.done():
+            if job.answered:
                 continue
             if job.finished:
-                job.done.set_result(None)
+                job.answer()
                 continue
-            with self._changed:
+            with self._guard:
                 # Behind the others: long jobs share the model batch by batch.
                 (self._short if job.short else self._long).append(job)

@@ -18,8 +18,9 @@ def unit(vectors: Floats) -> Floats:
         EmbedderError: a row is zero or has a value that is not finite: the model or its dtype is broken.
     """
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    bad = np.flatnonzero(~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0))
-    if len(bad):
+    good = np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)
+    if not good.all():
+        bad = np.flatnonzero(~good)
         raise EmbedderError(
             f"the model gave {len(bad)} of {len(vectors)} vectors that are zero or not finite (first: row "
             f"{bad[0]}); check the weights, or load the model with dtype float32"

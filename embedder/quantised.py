@@ -60,9 +60,15 @@ class QuantisedProduct:
         if self._loud is not None:
             self._heard[self._loud] = 0
             self._apart = make_product(weight[:, self._loud], bias, dtype)
-            weight = weight.index_fill(1, self._loud, 0)
-        self._scales = weight.abs().amax(dim=1).div_(127).clamp_(min=_LEAST)
-        levels = (weight / self._scales[:, None]).round_().to(torch.int8)
+        self._scales, levels = torch.empty(len(weight)), torch.empty(weight.shape, dtype=torch.int8)
+        step = max(1, _PART // weight.shape[1])
+        for start in range(0, len(weight), step):  # in parts: a copy of it all would be most of the memory
+            rows = slice(start, start + step)
+            part = weight[rows].clone()
+            if self._loud is not None:
+                part[:, self._loud] = 0
+            scales = self._scales[rows] = part.abs().amax(dim=1).div_(127).clamp_(min=_LEAST)
+            levels[rows] = part.div_(scales[:, None]).round_()
         self._weight = self._ops.qlinear_prepack(levels, [_ROWS, weight.shape[1]])
         self._zeros = torch.zeros(len(weight), dtype=torch.int32)
 

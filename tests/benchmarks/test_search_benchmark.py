@@ -18,7 +18,8 @@ def test_the_small_benchmark_measures_every_part_and_draws_the_curve(tmp_path: P
     found = json.loads(done.stdout)
     assert found["hybrid"]["recall@10"] == 1.0  # so few are searched exactly
     assert {"p50", "p95", "cpu_ms", "owner_python_ms", "worker_python_ms"} <= set(found["hybrid"])
-    assert {"all", "tenth", "percent", "tenth_times", "percent_times"} == set(found["filtered"])
+    parts = {"tenth", "percent", "tenth_by_number", "percent_by_number"}
+    assert {"all", *parts, *(f"{name}_times" for name in parts)} == set(found["filtered"])
     assert found["searchers"]["searchers_8"]["a_second"] > 0
     assert found["bm25"]["rank_bm25_times"] > 0
     assert found["local"]["local_times"] > 0
