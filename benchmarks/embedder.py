@@ -227,7 +227,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.small:
         chosen.chunks, chosen.documents, chosen.layers = 4, 2, 1
     asked = documents([] if chosen.small else chosen.data, chosen.documents)
-    chunks = chunks_of(documents([] if chosen.small else chosen.data, chosen.chunks), chosen.chunks)
+    more = documents(chosen.data, chosen.chunks) if chosen.data and not chosen.small else asked
+    chunks = chunks_of(more, chosen.chunks)
     hidden, lengths, pack = (128, (32,), 64) if chosen.small else (1024, (512, 2048, 8192), PACK)
     if "minilm" in chosen.parts:
         minilm(asked, chunks)
