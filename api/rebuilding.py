@@ -183,7 +183,8 @@ class Rebuilds:
             JobError: the process is closing.
         """
         key = (tenant, collection)
-        if stores.is_remote(self._service.catalog) and self._planned_config(key) == self._live_config(key):
+        live, remote = self._live_config(key), stores.is_remote(self._service.catalog)
+        if remote and live.apart and live == self._planned_config(key):
             message = "a Qdrant server optimises its collections by itself; there is nothing to do here"
             raise ApiError(409, "server_optimises", message)
 
@@ -332,7 +333,7 @@ class Rebuilds:
     def _planned_config(self, key: Key) -> IndexConfig:
         """The same vectors, kept and searched as is set now."""
         live = self._live_config(key)
-        return replace(live, plan=plan_of(self._service.settings, live.dimensions))
+        return replace(live, plan=plan_of(self._service.settings, live.dimensions), apart=True)
 
 
 def _tell(work: Future[None]) -> None:

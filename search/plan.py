@@ -112,6 +112,8 @@ class IndexConfig:
         fingerprint: model, revision, adapters, prompts, pooling, analyser: must agree, or the
             open is refused.
         plan: how the vectors are kept and searched; another one is for the next generation.
+        apart: whether numbers and dates of metadata lie in payload fields of their own, as in all that is
+            made now: see `search.stores.ranged`.
 
     Raises:
         ValueError: sizes out of order, or a plan that does not fit them.
@@ -120,6 +122,7 @@ class IndexConfig:
     dimensions: tuple[int, ...]
     fingerprint: Mapping[str, str]
     plan: DensePlan = field(default_factory=DensePlan)
+    apart: bool = field(default=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         sizes = list(self.dimensions)

@@ -21,7 +21,7 @@ from pathlib import Path
 from search.plan import plan_from, plan_shape
 from search.types import FingerprintError, IndexConfig, QueryError, StoreDamagedError, StoreUnavailableError
 
-FORMAT = 2
+FORMAT = 3
 """Of `index.json` and of the points; raised when an older program could not read the index."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
@@ -142,7 +142,8 @@ def read_config(generation: Path) -> IndexConfig:
             )
         sizes = tuple(int(size) for size in shape["dimensions"])
         plan = plan_from(shape.get("plan", {}))  # format 1 had none to choose
-        return IndexConfig(sizes, dict(shape["fingerprint"]), plan)
+        apart = version >= 3  # of older ones filters by ranges read every point; an optimise makes a new one
+        return IndexConfig(sizes, dict(shape["fingerprint"]), plan, apart)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreDamagedError(f"{path} cannot be read ({error}); {_REMEDY}") from error
 

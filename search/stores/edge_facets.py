@@ -17,7 +17,7 @@ from search.types import Filter, chunk_id
 
 
 def values_of(
-    shard: edge.EdgeShard, hidden: Collection[str], key: str, where: Filter | None
+    shard: edge.EdgeShard, hidden: Collection[str], key: str, where: Filter | None, apart: bool
 ) -> Iterator[Any]:
     """For each document that answers and matches: its value, None where it has none."""
     live = {
@@ -25,7 +25,7 @@ def values_of(
         for payload in manifests(shard, ["document_id", "live"])
         if payload["live"] is not None
     }
-    only = visible(hidden, where)
+    only = visible(hidden, where, apart)
     if where is None or not asks(where, "page"):
         # What a filter asks of a document each of its chunks says: the first one's word is enough.
         firsts = [chunk_id(document, version, 0) for document, version in live.items()]

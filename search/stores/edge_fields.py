@@ -1,4 +1,4 @@
-"""Indexes on metadata keys, made when a string is first written: a filter on a bare key reads every point."""
+"""Indexes on metadata, made when a key is first written: a filter on a bare field reads every point."""
 
 from __future__ import annotations
 
@@ -6,29 +6,34 @@ from collections.abc import Iterable, Mapping
 
 import qdrant_edge as edge
 
-from search.stores.fields import field_of, indexed_keys, to_index
+from search.stores.fields import Field, indexed_fields, to_index
 from search.types import MetadataValue
 
 BYTES = 3 * 2**20
 """What one such index may take on disk: 2 MiB in memory file systems, less where files may have holes."""
 
-_KEYWORD = edge.PayloadSchemaType.Keyword
+_TYPES = {
+    "keyword": edge.PayloadSchemaType.Keyword,
+    "float": edge.PayloadSchemaType.Float,
+    "datetime": edge.PayloadSchemaType.Datetime,
+}
 
 
 class MetadataIndexes:
-    """Which keys of one shard have an index for their strings."""
+    """Which fields of one shard's metadata have an index."""
 
-    def __init__(self, shard: edge.EdgeShard) -> None:
-        """See what there is."""
+    def __init__(self, shard: edge.EdgeShard, apart: bool) -> None:
+        """See what there is; `apart` as in `IndexConfig`."""
         self._shard = shard
-        self._known = indexed_keys(shard.info().payload_schema)
+        self._apart = apart
+        self._known = indexed_fields(shard.info().payload_schema)
 
-    def lacking(self, written: Iterable[Mapping[str, MetadataValue]]) -> list[str]:
-        """The keys about to be written that are to have an index and have none."""
-        return to_index(written, self._known)
+    def lacking(self, written: Iterable[Mapping[str, MetadataValue]]) -> list[Field]:
+        """The fields about to be written that are to have an index and have none."""
+        return to_index(written, self._known, self._apart)
 
-    def cover(self, keys: Iterable[str]) -> None:
-        """Index these keys: some tenths of a second each at 100,000 points."""
-        for key in keys:
-            self._shard.update(edge.UpdateOperation.create_field_index(field_of(key), _KEYWORD))
-            self._known.add(key)
+    def cover(self, fields: Iterable[Field]) -> None:
+        """Index these: some tenths of a second each at 100,000 points."""
+        for field in fields:
+            self._shard.update(edge.UpdateOperation.create_field_index(field.path, _TYPES[field.kind]))
+            self._known.add(field)

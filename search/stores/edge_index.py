@@ -81,7 +81,7 @@ class EdgeIndex:
                 check_whole(self._shard, directory, self._marks.clean_points())
             self._manifests = ManifestTable(self._shard, self._before_write)
             self._built = self._shard.info().segments_count > 1
-            self._fields = MetadataIndexes(self._shard)
+            self._fields = MetadataIndexes(self._shard, config.apart)
 
     # Manifests
 
@@ -121,9 +121,11 @@ class EdgeIndex:
     def put_chunks(self, passages: Sequence[Passage], vectors: Vectors) -> None:
         """Write chunks with one named vector per dimension and, when there are any terms, a sparse one."""
         payloads = [chunk_payload(passage) for passage in passages]
-        keys = self._fields.lacking(passage.document.metadata for passage in passages)
-        self._before_write(chunks_bytes(payloads, vectors, self._config.dimensions) + INDEX_BYTES * len(keys))
-        self._fields.cover(keys)
+        fields = self._fields.lacking(passage.document.metadata for passage in passages)
+        self._before_write(
+            chunks_bytes(payloads, vectors, self._config.dimensions) + INDEX_BYTES * len(fields)
+        )
+        self._fields.cover(fields)
         dense = {vector_name(size): prefix(vectors.dense, size) for size in self._config.dimensions}
         points = []
         for row, (passage, payload) in enumerate(zip(passages, payloads, strict=True)):
@@ -169,19 +171,19 @@ class EdgeIndex:
         places = scroll_after(self._shard, where, ["start", "end"], None, self._count(where))
         text = sum(record.payload["end"] - record.payload["start"] for record in places if record.payload)
         each = POINT_BYTES + 4 * len(json.dumps(told)) + 16 * sum(self._config.dimensions) * self._built
-        keys = self._fields.lacking([info.metadata]) if places else []
-        self._before_write(OVERHEAD * (4 * text + each * len(places)) + INDEX_BYTES * len(keys))
+        fields = self._fields.lacking([info.metadata]) if places else []
+        self._before_write(OVERHEAD * (4 * text + each * len(places)) + INDEX_BYTES * len(fields))
         if places:
             if self._built:
                 self._marks.before_removal()
-            self._fields.cover(keys)
+            self._fields.cover(fields)
             self._shard.update(edge.UpdateOperation.set_payload_by_filter(to_filter(where), told))
         self._records.put_info(document_id, version, info)
 
     def search(self, legs: Sequence[Leg], where: Filter | None) -> list[Ranked]:
         """Ids and scores per leg, of the chunks visible at this moment."""
         hidden = self._manifests.hidden()
-        narrowed = leg_filter(hidden, where)
+        narrowed = leg_filter(hidden, where, self._config.apart)
         corpus = visible(hidden) if hidden or self._marks.swept else None
 
         def ask(leg: Leg, limit: int) -> edge.QueryRequest:
@@ -255,12 +257,13 @@ class EdgeIndex:
 
     def count(self, where: Filter | None) -> int:
         """Visible chunks that match."""
-        return self._count(visible(self._manifests.hidden(), where))
+        return self._count(visible(self._manifests.hidden(), where, self._config.apart))
 
     def facets(self, key: str, where: Filter | None) -> Facets:
         """Values of a key, by documents."""
         check_key(key)
-        return count(key, values_of(self._shard, self._manifests.hidden(), key, where))
+        hidden, apart = self._manifests.hidden(), self._config.apart
+        return count(key, values_of(self._shard, hidden, key, where, apart))
 
     def stats(self) -> StoreStats:
         """Counts, and the space taken on disk."""

@@ -3,42 +3,60 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
+from search.stores import ranged
 from search.stores.filters import DATES, KEYWORDS
 from search.stores.payload import Payload
 from search.types import MetadataValue
 
-MOST = 64
-"""Keys with an index: each takes memory. Filters on others are right, and slow."""
+MOST = 96
+"""Fields of metadata with an index: each takes memory. Filters on others are right, and slow."""
 
-_PREFIX = "metadata."
-
-
-def indexed_keys(fields: Iterable[str]) -> set[str]:
-    """The metadata keys among the fields that an engine has an index of."""
-    return {one.removeprefix(_PREFIX).strip('"') for one in fields if one.startswith(_PREFIX)}
+KINDS = {ranged.METADATA: "keyword", ranged.NUMBERS: "float", ranged.DATES: "datetime"}
+"""Parts of a payload in which metadata lies, and the kind of index that each one's fields get."""
 
 
-def field_of(key: str) -> str:
-    """Where a metadata key lies in a payload."""
-    return f'{_PREFIX}"{key}"'
+class Field(NamedTuple):
+    """A metadata key in one of `KINDS`."""
+
+    part: str
+    key: str
+
+    @property
+    def path(self) -> str:
+        """Where it lies in a payload."""
+        return ranged.path(self.part, self.key)
+
+    @property
+    def kind(self) -> str:
+        """Of its index."""
+        return KINDS[self.part]
 
 
-def to_index(written: Iterable[Mapping[str, MetadataValue]], known: set[str]) -> list[str]:
-    """The keys about to be written that want an index and have none, up to `MOST` in all.
+def indexed_fields(fields: Iterable[str]) -> set[Field]:
+    """Those of metadata among the fields that an engine has an index of."""
+    parted = (one.partition(".") for one in fields)
+    return {Field(part, key.strip('"')) for part, _, key in parted if part in KINDS}
 
-    Only strings want one, because the engine lets an index of numbers answer for dates, too: a key may hold a
-    number here and a date there, and with such an index a range of one finds the other.
+
+def to_index(written: Iterable[Mapping[str, MetadataValue]], known: set[Field], apart: bool) -> list[Field]:
+    """The fields about to be written that want an index and have none, up to `MOST` in all.
+
+    Args:
+        written: what is said of each document.
+        known: fields that have one.
+        apart: whether numbers and dates lie in fields of their own here: see `ranged`.
     """
-    found: dict[str, None] = {}
+    found: dict[Field, None] = {}
     for metadata in written:
         for key, value in metadata.items():
-            room = len(known) + len(found) < MOST
-            if key not in known and room and _are_words(value) and '"' not in key and "\\" not in key:
-                found[key] = None
-    return list(found)
+            if '"' in key or "\\" in key:  # no filter can name it
+                continue
+            wanted = (Field(part, key) for part in _parts(value, apart))
+            found |= dict.fromkeys(field for field in wanted if field not in known)
+    return list(found)[: max(0, MOST - len(known))]
 
 
 def fields_of(key: str) -> list[str]:
@@ -54,5 +72,11 @@ def value_of(key: str, payload: Payload) -> Any:
     return (payload["metadata"] if exact is None else json.loads(exact)).get(key)
 
 
-def _are_words(value: MetadataValue) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and bool(value) and isinstance(value[0], str))
+def _parts(value: MetadataValue, apart: bool) -> Iterator[str]:
+    """Where a value can be found by an index."""
+    if any(isinstance(one, str) for one in (value if isinstance(value, list) else [value])):
+        yield ranged.METADATA
+    if apart and ranged.numbers_of(value):
+        yield ranged.NUMBERS
+    if apart and ranged.dates_of(value):
+        yield ranged.DATES

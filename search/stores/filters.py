@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 import operator
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from qdrant_client import models
 
+from search.stores import ranged
 from search.stores.payload import last_page, truth
+from search.stores.ranged import parse_date
 from search.types import Comparison, DocumentInfo, Filter, Group, MetadataValue, Passage, QueryError
 
 KEYWORDS = ("document_id", "uri", "source", "title", "kind", "language")
@@ -29,7 +30,6 @@ _RANGES: dict[str, Callable[[Any, Any], bool]] = {
     "lt": operator.lt,
     "lte": operator.le,
 }
-_DATE = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
 
 _Value = str | bool | int | float | datetime
 _NOTHING = models.HasIdCondition(has_id=[])
@@ -45,17 +45,6 @@ class _Checked:
     negated: bool
 
 
-def parse_date(text: str) -> datetime | None:
-    """An RFC 3339 date or date and time, in UTC; None when it is none."""
-    if not _DATE.fullmatch(text):
-        return None
-    try:
-        moment = datetime.fromisoformat(text.upper())
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
 def check(where: Filter) -> None:
     """Hold every comparison against the type of its key.
 
@@ -69,17 +58,21 @@ def check(where: Filter) -> None:
             check(child)
 
 
-def to_qdrant(where: Filter) -> models.Filter:
+def to_qdrant(where: Filter, apart: bool = True) -> models.Filter:
     """The same filter for Qdrant.
+
+    Args:
+        where: what to match.
+        apart: whether numbers and dates of metadata lie in fields of their own: see `search.stores.ranged`.
 
     Raises:
         QueryError: a key is compared with a value of another type than it holds or the operator takes.
     """
     if isinstance(where, Comparison):
         checked = _check(where)
-        condition = _conditions(checked)
+        condition = _conditions(checked, apart)
         return models.Filter(must_not=[condition]) if checked.negated else models.Filter(must=[condition])
-    children: list[models.Condition] = [to_qdrant(child) for child in where.filters]
+    children: list[models.Condition] = [to_qdrant(child, apart) for child in where.filters]
     if where.op == "and":
         return models.Filter(must=children)
     return models.Filter(should=children) if children else models.Filter(must=[_NOTHING])
@@ -184,11 +177,11 @@ def _date(key: str, value: MetadataValue) -> datetime:
 # Qdrant
 
 
-def _conditions(checked: _Checked) -> models.Condition:
+def _conditions(checked: _Checked, apart: bool) -> models.Condition:
     if checked.op != "eq":
-        return _range(checked.key, checked.op, checked.values[0])
+        return _range(checked.key, checked.op, checked.values[0], apart)
     texts = [value for value in checked.values if isinstance(value, str)]
-    others = [_equals(checked.key, value) for value in checked.values if not isinstance(value, str)]
+    others = [_equals(checked.key, value, apart) for value in checked.values if not isinstance(value, str)]
     if texts:
         others.append(models.FieldCondition(key=_path(checked.key), match=models.MatchAny(any=texts)))
     if not others:
@@ -196,32 +189,42 @@ def _conditions(checked: _Checked) -> models.Condition:
     return others[0] if len(others) == 1 else models.Filter(should=others)
 
 
-def _equals(key: str, value: _Value) -> models.Condition:
+def _equals(key: str, value: _Value, apart: bool) -> models.Condition:
     if key == "page":
-        return models.Filter(must=[_range(key, "gte", value), _range(key, "lte", value)])
+        return models.Filter(must=[_range(key, "gte", value, apart), _range(key, "lte", value, apart)])
     if isinstance(value, bool):
         return models.FieldCondition(key="truths", match=models.MatchValue(value=truth(key, value)))
+    field = _ranged_path(key, value, apart)
     if isinstance(value, datetime):
-        return models.FieldCondition(key=_path(key), range=models.DatetimeRange(gte=value, lte=value))
-    if isinstance(value, int) and abs(value) >= _EXACT:
-        return models.FieldCondition(key=_path(key), match=models.MatchValue(value=value))
+        return models.FieldCondition(key=field, range=models.DatetimeRange(gte=value, lte=value))
     number = float(value)
-    return models.FieldCondition(key=_path(key), range=models.Range(gte=number, lte=number))
+    about = models.FieldCondition(key=field, range=models.Range(gte=number, lte=number))
+    if isinstance(value, int) and abs(value) >= _EXACT:
+        exact = models.FieldCondition(key=_path(key), match=models.MatchValue(value=value))
+        return models.Filter(must=[about, exact])
+    return about
 
 
-def _range(key: str, op: str, value: _Value) -> models.Condition:
+def _range(key: str, op: str, value: _Value, apart: bool) -> models.Condition:
     bounds: dict[str, Any] = {op: value}
     if key == "page":
         # A range of pages reaches above a value when its last does, below it when its first does.
         end = "page_last" if op in ("gt", "gte") else "page_start"
         return models.FieldCondition(key=end, range=models.Range(**bounds))
+    field = _ranged_path(key, value, apart)
     if isinstance(value, datetime):
-        return models.FieldCondition(key=_path(key), range=models.DatetimeRange(**bounds))
-    return models.FieldCondition(key=_path(key), range=models.Range(**bounds))
+        return models.FieldCondition(key=field, range=models.DatetimeRange(**bounds))
+    return models.FieldCondition(key=field, range=models.Range(**bounds))
 
 
 def _path(key: str) -> str:
-    return key if key in KEYWORDS + DATES else f'metadata."{key}"'
+    return key if key in KEYWORDS + DATES else ranged.path(ranged.METADATA, key)
+
+
+def _ranged_path(key: str, value: _Value, apart: bool) -> str:
+    if key in DATES or not apart:
+        return _path(key)
+    return ranged.path(ranged.DATES if isinstance(value, datetime) else ranged.NUMBERS, key)
 
 
 # Python
@@ -238,7 +241,7 @@ def _stored(checked: _Checked, passage: Passage) -> list[Any]:
         return []
     values: list[Any] = list(value) if isinstance(value, list) else [value]
     if any(isinstance(one, datetime) for one in checked.values):
-        return [date for one in values if isinstance(one, str) and (date := parse_date(one)) is not None]
+        return list(ranged.dates_of(value))
     return values
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from search.stores.ranged import ranged_fields
 from search.types import Chunk, DocumentInfo, Failure, FileStamp, Manifest, MetadataValue, Passage, QueryError
 
 Payload = dict[str, Any]
@@ -51,6 +52,7 @@ def document_payload(document: DocumentInfo) -> Payload:
     floats = any(_has_floats(value) for value in document.metadata.values())
     return {
         **_fields(document),
+        **ranged_fields(document.metadata),
         "truths": [truth(key, value) for key, value in document.metadata.items() if isinstance(value, bool)],
         # The engine reads a float back up to one unit in the last place away from what was written.
         "exact_metadata": json.dumps(dict(document.metadata), allow_nan=False) if floats else None,

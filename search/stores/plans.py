@@ -21,19 +21,20 @@ def keyword(key: str, *values: str) -> models.FieldCondition:
     return models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
 
 
-def visible(hidden: Collection[str], where: Filter | None = None) -> models.Filter:
-    """Chunks that a reader may see, of those that match."""
+def visible(hidden: Collection[str], where: Filter | None = None, apart: bool = True) -> models.Filter:
+    """Chunks that a reader may see, of those that match; `apart` as in `IndexConfig`."""
     must: list[models.Condition] = [keyword("type", CHUNK)]
     if where is not None:
-        must.append(to_qdrant(where))
+        must.append(to_qdrant(where, apart))
     return models.Filter(must=must, must_not=_not(hidden))
 
 
-def leg_filter(hidden: Collection[str], where: Filter | None) -> models.Filter | None:
+def leg_filter(hidden: Collection[str], where: Filter | None, apart: bool) -> models.Filter | None:
     """As `visible`, for a query by vector: only chunks have one, so their type need not be asked."""
     if not hidden and where is None:
         return None
-    return models.Filter(must=None if where is None else [to_qdrant(where)], must_not=_not(hidden))
+    must = None if where is None else [to_qdrant(where, apart)]
+    return models.Filter(must=must, must_not=_not(hidden))
 
 
 def leg_request(

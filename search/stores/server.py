@@ -77,7 +77,7 @@ class ServerStore:
         self._points = ServerManifests(calls, name)
         self._reads = ServerReads(calls, name, self._config, self._points)
         self._records = ServerRecords(calls, server_schema.records_name(name))
-        self._writes = ServerWrites(calls, name, self._points, self._reads)
+        self._writes = ServerWrites(calls, name, self._points, self._reads, self._config.apart)
         self._flying: set[str] = set()
         self._lease = Lease(calls, name, lambda: bool(self._flying))
         self._languages: tuple[float, list[str]] | None = None
@@ -269,7 +269,8 @@ class ServerStore:
         self._check_open()
         if where is not None:
             check(where)
-        return self._reads.steadily(lambda sight: self._reads.count(visible(sight.hidden, where)))
+        apart = self._config.apart
+        return self._reads.steadily(lambda sight: self._reads.count(visible(sight.hidden, where, apart)))
 
     def facets(self, key: str, where: Filter | None = None) -> Facets:
         """See `Store.facets`."""
@@ -277,8 +278,9 @@ class ServerStore:
         self._check_open()
         if where is not None:
             check(where)
+        apart = self._config.apart
         return self._reads.steadily(
-            lambda sight: count(key, values_of(self._points, sight.hidden, key, where))
+            lambda sight: count(key, values_of(self._points, sight.hidden, key, where, apart))
         )
 
     def stats(self) -> StoreStats:

@@ -18,7 +18,7 @@ _PAGE = 4096
 
 
 def values_of(
-    points: ServerManifests, hidden: Collection[str], key: str, where: Filter | None
+    points: ServerManifests, hidden: Collection[str], key: str, where: Filter | None, apart: bool
 ) -> Iterator[Any]:
     """For each document that answers and matches: its value, None where it has none."""
     live = {
@@ -26,7 +26,7 @@ def values_of(
         for payload in _all(points, models.Filter(must=[keyword("type", MANIFEST)]), ["document_id", "live"])
         if payload["live"] is not None
     }
-    only = visible(hidden, where)
+    only = visible(hidden, where, apart)
     if where is None or not asks(where, "page"):
         # What a filter asks of a document each of its chunks says: the first one's word is enough.
         first = models.FieldCondition(key="ordinal", range=models.Range(gte=0, lte=0))

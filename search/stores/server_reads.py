@@ -92,7 +92,7 @@ class ServerReads:
 
     def _search(self, sight: Sight, legs: Sequence[Leg], where: Filter | None) -> list[list[Candidate]]:
         hidden = sight.hidden
-        narrowed = leg_filter(hidden, where)
+        narrowed = leg_filter(hidden, where, self._config.apart)
         corpus = visible(hidden) if hidden or sight.swept else None
         asked = [leg for leg in legs if _asks(leg)]
 

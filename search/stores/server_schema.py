@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from qdrant_client import QdrantClient, models
 
-from search.stores.fields import field_of, indexed_keys, to_index
+from search.stores.fields import Field, indexed_fields, to_index
 from search.stores.payload import INDEXED
 from search.stores.plans import SPARSE, vector_params
 from search.stores.server_calls import Calls
@@ -17,6 +17,7 @@ from search.types import IndexConfig, MetadataValue
 _TYPES = {
     "keyword": models.PayloadSchemaType.KEYWORD,
     "integer": models.PayloadSchemaType.INTEGER,
+    "float": models.PayloadSchemaType.FLOAT,
     "datetime": models.PayloadSchemaType.DATETIME,
 }
 
@@ -91,22 +92,23 @@ def index(calls: Calls, name: str, field: str, kind: str = "keyword") -> None:
 
 
 class ServerFields:
-    """Which metadata keys of a collection have an index for their strings; see `fields`."""
+    """Which fields of a collection's metadata have an index; see `fields`."""
 
-    def __init__(self, calls: Calls, name: str) -> None:
+    def __init__(self, calls: Calls, name: str, apart: bool) -> None:
         self._calls = calls
         self._name = name
-        self._known: set[str] | None = None
+        self._apart = apart
+        self._known: set[Field] | None = None
 
     def cover(self, written: Iterable[Mapping[str, MetadataValue]]) -> None:
-        """Index the keys about to be written that are not yet."""
+        """Index the fields about to be written that are not yet."""
         told = list(written)
-        if self._known is None and to_index(told, set()):
+        if self._known is None and to_index(told, set(), self._apart):
             self._known = self._read()
-        for key in to_index(told, self._known or set()):
-            index(self._calls, self._name, field_of(key))
-            self._known = {*(self._known or ()), key}
+        for field in to_index(told, self._known or set(), self._apart):
+            index(self._calls, self._name, field.path, field.kind)
+            self._known = {*(self._known or ()), field}
 
-    def _read(self) -> set[str]:
+    def _read(self) -> set[Field]:
         found = self._calls.ask(f"reading {self._name}", lambda client: client.get_collection(self._name))
-        return indexed_keys(found.payload_schema)
+        return indexed_fields(found.payload_schema)

@@ -24,7 +24,7 @@ from search.types import IndexConfig, StoreDamagedError, StoreUnavailableError
 
 HEAD = "head"
 HEAD_ID = str(uuid.uuid5(uuid.NAMESPACE_URL, "latewood:head"))
-FORMAT = 1
+FORMAT = 2
 """Of the points and the head; raised when an older program could not read the index."""
 
 FIELDS = ["type", "clock", "swept", "document_id", "revision", "hidden"]
@@ -130,7 +130,7 @@ def config_from(name: str, head: Mapping[str, Any] | None) -> IndexConfig:
         shape = json.loads((head or {})["config"])
         version = int((head or {})["format"])
         sizes, plan = tuple(int(size) for size in shape["dimensions"]), plan_from(shape.get("plan", {}))
-        config = IndexConfig(sizes, dict(shape["fingerprint"]), plan)
+        config = IndexConfig(sizes, dict(shape["fingerprint"]), plan, apart=version >= 2)
     except (ValueError, KeyError, TypeError) as error:
         raise StoreDamagedError(
             f"the head of {name} on the Qdrant server cannot be read ({error!r}); restore a snapshot, or "

@@ -22,12 +22,14 @@ _SLICE = 64  # chunks in one request
 class ServerWrites:
     """Writes of one collection. Safe to use from many threads."""
 
-    def __init__(self, calls: Calls, name: str, points: ServerManifests, reads: ServerReads) -> None:
+    def __init__(
+        self, calls: Calls, name: str, points: ServerManifests, reads: ServerReads, apart: bool
+    ) -> None:
         self._calls = calls
         self._name = name
         self._points = points
         self._reads = reads
-        self._fields = ServerFields(calls, name)
+        self._fields = ServerFields(calls, name, apart)
 
     def put(
         self, points: Sequence[models.PointStruct], metadata: Sequence[Mapping[str, MetadataValue]]

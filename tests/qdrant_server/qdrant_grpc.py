@@ -24,6 +24,7 @@ DONE = q.UpdateResult(operation_id=0, status=q.UpdateStatus.Completed)
 _SCHEMA = {
     q.FieldType.FieldTypeKeyword: models.PayloadSchemaType.KEYWORD,
     q.FieldType.FieldTypeInteger: models.PayloadSchemaType.INTEGER,
+    q.FieldType.FieldTypeFloat: models.PayloadSchemaType.FLOAT,
     q.FieldType.FieldTypeDatetime: models.PayloadSchemaType.DATETIME,
 }
 

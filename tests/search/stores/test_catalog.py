@@ -108,8 +108,16 @@ def test_an_index_of_a_newer_program_is_refused(tmp_path):
     generation = catalog.create(tmp_path, "a", "b", CONFIG)
     shape = json.loads((generation / "index.json").read_text())
     (generation / "index.json").write_text(json.dumps(shape | {"format": 99}))
-    with pytest.raises(StoreUnavailableError, match="format 99; this program reads up to 2"):
+    with pytest.raises(StoreUnavailableError, match="format 99; this program reads up to 3"):
         catalog.read_config(generation)
+
+
+def test_an_index_of_an_older_format_says_how_its_numbers_and_dates_lie(tmp_path):
+    generation = catalog.create(tmp_path, "a", "b", CONFIG)
+    assert catalog.read_config(generation).apart
+    shape = json.loads((generation / "index.json").read_text())
+    (generation / "index.json").write_text(json.dumps(shape | {"format": 2}))
+    assert not catalog.read_config(generation).apart
 
 
 def test_a_fingerprint_that_differs_says_where_and_what_to_do():

@@ -1,11 +1,19 @@
-"""Metadata keys get an index of the embedded engine when they are first written."""
+"""Fields of metadata get an index of the embedded engine when they are first written."""
 
 from __future__ import annotations
 
-import qdrant_edge as edge
+from dataclasses import replace
 
+import pytest
+import qdrant_edge as edge
+from qdrant_client import models
+
+from search.stores import payload
+from search.stores.convert import to_filter
+from search.stores.edge_index import EdgeIndex
 from search.stores.fields import MOST
-from search.types import Comparison
+from search.stores.filters import to_qdrant
+from search.types import Comparison, Group
 
 
 def test_metadata_keys_are_indexed_when_first_written_and_stay_so(open_edge, kit, index_folder):
@@ -21,9 +29,11 @@ def test_metadata_keys_are_indexed_when_first_written_and_stay_so(open_edge, kit
     )
     store.close()
     shard = edge.EdgeShard.load(str(index_folder / "index" / "shard"))
-    indexed = {name for name in shard.info().payload_schema if name.startswith("metadata")}
+    parts = ("metadata.", "numbers.", "dates.")
+    indexed = {name for name in shard.info().payload_schema if name.startswith(parts)}
     shard.close()
-    assert indexed == {"metadata.team", 'metadata."a.b c"', "metadata.day", "metadata.odd"}
+    words = {"metadata.team", 'metadata."a.b c"', "metadata.day", "metadata.odd"}
+    assert indexed == {*words, "numbers.team", "numbers.n", f"numbers.{'x' * 99}", "dates.day"}
     again = open_edge()
     assert again.count(Comparison("eq", "team", 7)) == 1  # of another kind than the index
     assert again.count(Comparison("gte", "day", "2026-01-01")) == 1
@@ -39,7 +49,7 @@ def test_keys_beyond_the_most_that_are_indexed_are_filtered_by_all_the_same(open
 
 
 def test_the_engine_lets_an_index_of_numbers_answer_for_dates(open_edge, kit, index_folder):
-    """Why numbers have none: should this fail one day, they can."""
+    """Why numbers and dates lie in fields of their own: should this fail one day, they need not."""
     store = open_edge()
     kit.write(store, kit.passages(kit.document("a", metadata={"n": 3}), "v", ["oak"]))
     dates = Comparison("lt", "n", "2026-01-31")
@@ -47,5 +57,40 @@ def test_the_engine_lets_an_index_of_numbers_answer_for_dates(open_edge, kit, in
     store.close()
     shard = edge.EdgeShard.load(str(index_folder / "index" / "shard"))
     shard.update(edge.UpdateOperation.create_field_index("metadata.n", edge.PayloadSchemaType.Float))
+    where = models.Filter(must=[to_qdrant(dates, apart=False)])
+    assert shard.count(edge.CountRequest(filter=to_filter(where), exact=True)) == 1
     shard.close()
-    assert open_edge().count(dates) == 1
+    assert open_edge().count(dates) == 0
+
+
+RANGES = [
+    (Comparison("gte", "year", 2020), {"b", "mixed", "great"}),
+    (Comparison("eq", "year", 1999), {"a"}),
+    (Comparison("lt", "year", "2010-01-01"), {"dated"}),
+    (Comparison("eq", "year", 2**53 + 1), {"great"}),
+    (Comparison("nin", "year", [1999, 2021]), {"b", "dated", "great", "none"}),
+]
+YEARS = {
+    "a": 1999,
+    "b": 2021.5,
+    "mixed": ["x", 2021],
+    "dated": "2009-05-01",
+    "great": 2**53 + 1,
+    "none": "nothing",
+}
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["this format", "an older format"])
+def test_an_index_of_an_older_format_is_filtered_as_rightly(kit, index_folder, monkeypatch, apart):
+    if not apart:
+        monkeypatch.setattr(payload, "ranged_fields", lambda metadata: {})
+    index = EdgeIndex(index_folder, replace(kit.config, apart=apart), 0)
+    for name, year in YEARS.items():
+        passages = kit.passages(kit.document(name, metadata={"year": year}), "v", ["oak"])
+        index.put_chunks(passages, kit.vectors(passages))
+    for where, expected in RANGES:
+        named = {name: Group("and", (Comparison("eq", "title", name), where)) for name in YEARS}
+        assert {name for name, both in named.items() if index.count(both)} == expected, where
+    schema = index._shard.info().payload_schema
+    assert ("numbers.year" in schema, "dates.year" in schema) == (apart, apart)
+    index.close()
