@@ -15,9 +15,9 @@ lint: .venv/dev.stamp
 types: .venv/dev.stamp
 	$(BIN)/mypy
 
-# A file's tests stay together, so that what they share is made once.
+# A file's tests stay together, so that what they share is made once. Many wait for processes: 3 share 2 cores.
 unit: .venv/dev.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadfile -r s --durations 15
+	$(BIN)/python -m pytest -n 3 --dist loadfile -r s --durations 15
 
 quality: .venv/dev.stamp
 	$(BIN)/python scripts/quality.py

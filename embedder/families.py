@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from embedder.encoder import Layer, LayerChange, Norm, Rotary, TaskChange, Weights
+from embedder.memory import FilePages, trim
 from embedder.products import Change, Product
 from embedder.types import Task
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 # Rows of the table of words that are changed at a time: all of them in float32 would double the memory.
-_PART = 16384
+_PART = 4096
 
 # Takes a weight and a bias in float32.
 Make = Callable[["torch.Tensor", "torch.Tensor"], Product]
@@ -81,12 +82,14 @@ class _Reader:
         self._merged = adapters.get(merged)
         self._others = {task: name for task, name in adapters.items() if task != merged}
         self._dtype = model.dtype
+        self._pages = FilePages()
 
     def read(self, finish: Callable[[Weights], Finish] | None) -> Weights:
         import torch
 
         with torch.no_grad():
             words, positions = self._embeddings()
+            trim()
             stem = Weights(
                 words=words,
                 positions=positions,
@@ -103,6 +106,7 @@ class _Reader:
                 for task, name in self._others.items():
                     changes[task].append(self._layer_change(parts, name))
                 layer = self._layer(parts)
+                self._let_go(parts)
                 del parts  # what was read makes room before anything else is made
                 layers.append(layer if finished is None else finished(layer))
                 del layer
@@ -118,6 +122,10 @@ class _Reader:
         if isinstance(layers, torch.nn.ModuleList):  # else read from its file as it is asked for
             layers = _taken_out(layers)
         return map(_jina_parts if jina else _bert_parts, layers)
+
+    def _let_go(self, parts: _Parts) -> None:
+        for module in parts:
+            self._pages.drop(_base(module).weight)
 
     def _layer(self, parts: _Parts) -> Layer:
         import torch
@@ -145,12 +153,15 @@ class _Reader:
 
     def _weight(self, module: Any) -> torch.Tensor:
         """(outer, inner) float32, with the adapter that is merged."""
+        import torch
+
         weight: torch.Tensor = _base(module).weight.float()
         low = _lora(module, self._merged)
-        return weight if low is None else weight + low.up @ low.down
+        return weight if low is None else torch.addmm(weight, low.up, low.down)
 
     def _norm(self, module: Any) -> Norm:
-        return Norm(module.weight, module.bias, module.eps)
+        # Copied: a view of the file would keep all of it mapped.
+        return Norm(module.weight.detach().clone(), module.bias.detach().clone(), module.eps)
 
     def _layer_change(self, parts: _Parts, name: str) -> LayerChange:
         scales = (self._scale, 1.0, 1.0)
@@ -185,6 +196,8 @@ class _Reader:
 
     def _embeddings(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Word and position embeddings; the token type, always the first, is added to one of them."""
+        import torch
+
         embeddings = self._model.embeddings
         words: torch.Tensor = _base(embeddings.word_embeddings).weight.detach()
         kind = self._row(embeddings.token_type_embeddings, self._merged)
@@ -192,13 +205,16 @@ class _Reader:
             first = 0 if self._config.model_type == "bert" else self._config.pad_token_id + 1
             return words, (embeddings.position_embeddings.weight[first:].float() + kind).to(self._dtype)
         low = _lora(embeddings.word_embeddings, self._merged)
+        made = torch.empty_like(words) if words.device.type == "cpu" else words
         for part in range(0, len(words), _PART):
             rows = slice(part, part + _PART)
             merged = words[rows].float() + kind
             if low is not None:
                 merged += (low.up @ low.down[:, rows]).T
-            words[rows] = merged.to(self._dtype)
-        return words, None
+            made[rows] = merged.to(self._dtype)
+            self._pages.drop(words[rows])
+        _base(embeddings.word_embeddings).weight.data = made  # what was read is not needed any more
+        return made, None
 
     def _row(self, module: Any, name: str | None) -> torch.Tensor:
         """The first embedding of a table, (hidden,) float32, with an adapter."""
@@ -233,6 +249,7 @@ class _Reader:
 def _taken_out(layers: torch.nn.ModuleList) -> Iterator[Any]:
     while len(layers):
         yield layers.pop(0)
+        trim()  # what the last one left behind
 
 
 def _bert_parts(layer: Any) -> _Parts:

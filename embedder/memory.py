@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 # How torch's CPU allocator says it; on CUDA it has an exception of its own.
 _SAYINGS = ("can't allocate memory", "not enough memory", "out of memory")
@@ -29,3 +35,38 @@ def trim() -> None:
         give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if give_back is not None:
             give_back(0)
+
+
+class FilePages:
+    """What this process has mapped of files, to let go of piece by piece.
+
+    transformers gives weights as views of their file. While one of them lives the whole file stays mapped,
+    and every page of it that was read counts as this process's memory.
+    """
+
+    def __init__(self) -> None:
+        """See what is mapped now; nothing where the system does not say."""
+        self._ranges: list[tuple[int, int]] = []
+        maps = Path("/proc/self/maps")
+        if sys.platform == "linux" and maps.is_file():
+            for line in maps.read_text(encoding="utf-8", errors="replace").splitlines():
+                place, _, _, _, inode, *_ = line.split(maxsplit=5)
+                if inode != "0":
+                    start, _, end = place.partition("-")
+                    self._ranges.append((int(start, 16), int(end, 16)))
+
+    def drop(self, tensor: torch.Tensor) -> None:
+        """Give back the pages of a tensor that is a view of a file, and that nobody reads any more.
+
+        Whole pages only: those at its edges may hold part of another tensor. Memory of no file stays.
+        """
+        if tensor.device.type != "cpu" or not tensor.is_contiguous():
+            return
+        begin = tensor.data_ptr()
+        end = begin + tensor.numel() * tensor.element_size()
+        if any(start <= begin and end <= stop for start, stop in self._ranges):
+            first, last = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
+            if first < last:
+                ctypes.CDLL(None).madvise(
+                    ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED
+                )

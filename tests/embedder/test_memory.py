@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import mmap
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from embedder.engine import load_embedder
+from embedder.memory import FilePages
+from embedder.types import Task
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what is mapped")
+PAGES = 64
+
+
+@pytest.fixture
+def view(tmp_path):
+    """A tensor over a private mapping of a file, every page of it read."""
+    file = tmp_path / "weights"
+    count = PAGES * mmap.PAGESIZE // 4
+    file.write_bytes(torch.arange(count, dtype=torch.int32).numpy().tobytes())
+    tensor = torch.from_file(str(file), shared=False, size=count, dtype=torch.int32)
+    assert int(tensor[-1]) == count - 1
+    return tensor
+
+
+def resident(tensor):
+    """KiB of a tensor's mapping that are in memory."""
+    found = 0
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first = line.split()[0]
+        if ":" not in first:
+            start, end = (int(one, 16) for one in first.split("-"))
+            inside = start <= tensor.data_ptr() < end
+        elif inside and first == "Rss:":
+            found += int(line.split()[1])
+    return found
+
+
+@linux
+def test_pages_that_are_let_go_of_leave_memory_and_come_back_from_the_file(view):
+    assert int(view.sum())
+    assert resident(view) >= PAGES * mmap.PAGESIZE // 1024
+    FilePages().drop(view)
+    assert resident(view) == 0
+    assert view.tolist() == list(range(len(view)))
+
+
+@linux
+def test_a_part_is_let_go_of_without_its_neighbours(view):
+    written = view[len(view) // 2 :]
+    written += 1  # a page that was written is this process's own
+    FilePages().drop(view[: len(view) // 2])
+    assert view[: len(view) // 2].tolist() == list(range(len(view) // 2))
+    assert view[len(view) // 2 :].tolist() == list(range(len(view) // 2 + 1, len(view) + 1))
+
+
+@linux
+def test_memory_that_is_no_view_of_a_file_stays_as_it_is():
+    own = torch.arange(PAGES * mmap.PAGESIZE, dtype=torch.int32)
+    FilePages().drop(own)
+    assert int(own[-1]) == len(own) - 1
+
+
+@linux
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_loaded_model_does_not_keep_its_file_mapped(jina_folder, dtype):
+    embedder = load_embedder(str(jina_folder), device="cpu", dtype=dtype)
+    assert str(jina_folder / "model.safetensors") not in Path("/proc/self/maps").read_text()
+    assert embedder.embed_texts(["the ferry"], Task.QUERY).shape == (1, embedder.dimension)
+    embedder.close()
