@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 
 from api import stores
@@ -60,7 +61,8 @@ def move(service: Service, tenant: str, collection: str, place: str) -> Job:
         try:
             home = there.home(tenant, collection)
             with service.rebuilds.paused(), service.catalog.home(tenant, collection).alone(PATIENCE):
-                counted = _copy(service, home, live.config, (tenant, collection), (stop, moved))
+                config = replace(live.config, apart=True)
+                counted = _copy(service, home, config, (tenant, collection), (stop, moved))
         except StoppedError:
             if service.jobs.cancelled(job):
                 home.abandon()

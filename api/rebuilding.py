@@ -183,8 +183,7 @@ class Rebuilds:
             JobError: the process is closing.
         """
         key = (tenant, collection)
-        live, remote = self._live_config(key), stores.is_remote(self._service.catalog)
-        if remote and live.apart and live == self._planned_config(key):
+        if stores.is_remote(self._service.catalog) and self._planned_config(key) == self._live_config(key):
             message = "a Qdrant server optimises its collections by itself; there is nothing to do here"
             raise ApiError(409, "server_optimises", message)
 
@@ -331,7 +330,7 @@ class Rebuilds:
         return self._service.open(*key).store.config
 
     def _planned_config(self, key: Key) -> IndexConfig:
-        """The same vectors, kept and searched as is set now."""
+        """The same vectors, kept and searched as is set now, in the format of this program."""
         live = self._live_config(key)
         return replace(live, plan=plan_of(self._service.settings, live.dimensions), apart=True)
 

@@ -82,7 +82,7 @@ class _Reader:
         self._merged = adapters.get(merged)
         self._others = {task: name for task, name in adapters.items() if task != merged}
         self._dtype = model.dtype
-        self._pages = FilePages()
+        self._pages = FilePages(model.parameters() if hasattr(model, "parameters") else ())
 
     def read(self, finish: Callable[[Weights], Finish] | None) -> Weights:
         import torch
@@ -286,7 +286,9 @@ def _base(module: Any) -> Any:
 
 
 def _bias(module: Any) -> torch.Tensor:
-    bias: torch.Tensor = _base(module).bias.float()
+    import torch
+
+    bias: torch.Tensor = _base(module).bias.to(torch.float32, copy=True)  # no view of the file: see `Norm`
     return bias
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
+from bisect import bisect_left
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,16 +46,17 @@ class FilePages:
     and every page of it that was read counts as this process's memory.
     """
 
-    def __init__(self) -> None:
-        """See what is mapped now; nothing where the system does not say."""
+    def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
+        """See where these lie now; nothing is let go of elsewhere, nor where the system does not say."""
         self._ranges: list[tuple[int, int]] = []
+        places = sorted(tensor.data_ptr() for tensor in tensors if tensor.device.type == "cpu")
         maps = Path("/proc/self/maps")
-        if sys.platform == "linux" and maps.is_file():
+        if places and sys.platform == "linux" and maps.is_file():
             for line in maps.read_text(encoding="utf-8", errors="replace").splitlines():
                 place, _, _, _, inode, *_ = line.split(maxsplit=5)
-                if inode != "0":
-                    start, _, end = place.partition("-")
-                    self._ranges.append((int(start, 16), int(end, 16)))
+                start, end = (int(one, 16) for one in place.split("-"))
+                if inode != "0" and bisect_left(places, start) < bisect_left(places, end):
+                    self._ranges.append((start, end))
 
     def drop(self, tensor: torch.Tensor) -> None:
         """Give back the pages of a tensor that is a view of a file, and that nobody reads any more.

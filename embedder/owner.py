@@ -93,6 +93,7 @@ class Job:
             while not self._running.acquire(timeout=STOP_SECONDS):
                 if stop():
                     raise StoppedError("stopped on request before everything was embedded")
+            self._running.release()  # whoever asks again gets the same answer
             if self._error is not None:
                 raise self._error
         finally:
@@ -167,7 +168,8 @@ class Owner:
             if job.short:
                 self._asked = monotonic()
             (self._short if job.short else self._long).append(job)
-        self._news.put(None)
+        if self._news.empty():  # what waits there wakes the thread for this job, too
+            self._news.put(None)
 
     @property
     def load(self) -> Load:

@@ -122,7 +122,7 @@ class IndexConfig:
     dimensions: tuple[int, ...]
     fingerprint: Mapping[str, str]
     plan: DensePlan = field(default_factory=DensePlan)
-    apart: bool = field(default=True, compare=False, repr=False)
+    apart: bool = field(default=True, repr=False)  # names on a server are made of the rest
 
     def __post_init__(self) -> None:
         sizes = list(self.dimensions)

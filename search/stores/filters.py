@@ -1,8 +1,9 @@
 """Filters: checked once, then written for Qdrant or answered in Python (the oracle of the first).
 
 A key without a value matches no comparison but `ne` and `nin`, which are exactly `not eq` and `not in`. A
-list matches when any of its values does. Numbers compare as numbers, whatever their type. `page` is any page
-of the chunk's range. Dates are RFC 3339; a time without a zone is UTC.
+list matches when any of its values does. Numbers compare as numbers, whatever their type; fractions that
+differ by a few units in the last place count as equal in every store but the one in memory. `page` is any
+page of the chunk's range. Dates are RFC 3339; a time without a zone is UTC.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from qdrant_client import models
 
 from search.stores import ranged
 from search.stores.payload import last_page, truth
-from search.stores.ranged import parse_date
+from search.stores.ranged import EXACT, parse_date
 from search.types import Comparison, DocumentInfo, Filter, Group, MetadataValue, Passage, QueryError
 
 KEYWORDS = ("document_id", "uri", "source", "title", "kind", "language")
 DATES = ("modified", "ingested")
-_EXACT = 2**53  # beyond it, two integers may be the same float
+_NEAR = 4
+"""Floats on either side that count as equal: engines give one back up to a unit in the last place away from
+what was written, and write anew what they gave back."""
+
 _RANGES: dict[str, Callable[[Any, Any], bool]] = {
     "gt": operator.gt,
     "gte": operator.ge,
@@ -139,7 +143,7 @@ def _typed(key: str, op: str, value: MetadataValue) -> _Value:
     if key in DATES:
         return _date(key, value)
     if key == "page":
-        if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= _EXACT:
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= EXACT:
             raise QueryError(f"filter on 'page' takes a whole number, not {value!r:.60}")
         return value
     if not key or '"' in key or "\\" in key:
@@ -197,24 +201,34 @@ def _equals(key: str, value: _Value, apart: bool) -> models.Condition:
     field = _ranged_path(key, value, apart)
     if isinstance(value, datetime):
         return models.FieldCondition(key=field, range=models.DatetimeRange(gte=value, lte=value))
-    number = float(value)
-    about = models.FieldCondition(key=field, range=models.Range(gte=number, lte=number))
-    if isinstance(value, int) and abs(value) >= _EXACT:
+    about = models.FieldCondition(key=field, range=models.Range(gte=_near(value, -1), lte=_near(value, 1)))
+    if isinstance(value, int) and abs(value) >= EXACT:
         exact = models.FieldCondition(key=_path(key), match=models.MatchValue(value=value))
         return models.Filter(must=[about, exact])
     return about
 
 
 def _range(key: str, op: str, value: _Value, apart: bool) -> models.Condition:
-    bounds: dict[str, Any] = {op: value}
     if key == "page":
         # A range of pages reaches above a value when its last does, below it when its first does.
         end = "page_last" if op in ("gt", "gte") else "page_start"
-        return models.FieldCondition(key=end, range=models.Range(**bounds))
+        return models.FieldCondition(key=end, range=models.Range(**{op: float(value)}))  # type: ignore[arg-type]
     field = _ranged_path(key, value, apart)
     if isinstance(value, datetime):
-        return models.FieldCondition(key=field, range=models.DatetimeRange(**bounds))
-    return models.FieldCondition(key=field, range=models.Range(**bounds))
+        return models.FieldCondition(key=field, range=models.DatetimeRange(**{op: value}))
+    towards = 1 if op in ("gt", "lte") else -1  # so that a value a little off is still where its own is
+    return models.FieldCondition(key=field, range=models.Range(**{op: _near(value, towards)}))
+
+
+def _near(value: _Value, towards: int) -> float:
+    """A number as a bound: `_NEAR` floats up (1) or down (-1) where engines are inexact."""
+    number = float(value)  # type: ignore[arg-type]
+    if number.is_integer() and abs(number) < EXACT:
+        return number
+    moved = number
+    for _ in range(_NEAR):
+        moved = math.nextafter(moved, towards * math.inf)
+    return moved if math.isfinite(moved) else number
 
 
 def _path(key: str) -> str:
@@ -248,7 +262,7 @@ def _stored(checked: _Checked, passage: Passage) -> list[Any]:
 def _equal(stored: Any, value: _Value) -> bool:
     if isinstance(stored, bool) or isinstance(value, bool):
         return stored is value
-    if isinstance(value, int) and abs(value) >= _EXACT:
+    if isinstance(value, int) and abs(value) >= EXACT:
         return isinstance(stored, int) and stored == value
     if isinstance(value, int | float):
         return isinstance(stored, int | float) and float(stored) == float(value)

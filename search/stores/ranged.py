@@ -15,6 +15,8 @@ from typing import Any
 from search.types import MetadataValue
 
 METADATA, NUMBERS, DATES = "metadata", "numbers", "dates"
+EXACT = 2**53
+"""Beyond it, two integers may be the same float."""
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
 
@@ -31,8 +33,9 @@ def parse_date(text: str) -> datetime | None:
 
 
 def numbers_of(value: MetadataValue) -> list[int | float]:
-    """The numbers among what a document says under a key."""
-    return [one for one in _all(value) if isinstance(one, int | float) and not isinstance(one, bool)]
+    """The numbers among what a document says under a key; floats where they are no longer exact anyway."""
+    numbers = [one for one in _all(value) if isinstance(one, int | float) and not isinstance(one, bool)]
+    return [float(one) if abs(one) >= EXACT else one for one in numbers]
 
 
 def dates_of(value: MetadataValue) -> list[datetime]:

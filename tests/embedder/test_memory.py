@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import mmap
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from embedder.engine import load_embedder
 from embedder.memory import FilePages
@@ -44,31 +46,42 @@ def resident(tensor):
 def test_pages_that_are_let_go_of_leave_memory_and_come_back_from_the_file(view):
     assert int(view.sum())
     assert resident(view) >= PAGES * mmap.PAGESIZE // 1024
-    FilePages().drop(view)
+    FilePages([view]).drop(view)
     assert resident(view) == 0
     assert view.tolist() == list(range(len(view)))
 
 
 @linux
 def test_a_part_is_let_go_of_without_its_neighbours(view):
-    written = view[len(view) // 2 :]
+    middle = len(view) // 2 + 100  # not at the border of a page
+    written = view[middle:]
     written += 1  # a page that was written is this process's own
-    FilePages().drop(view[: len(view) // 2])
-    assert view[: len(view) // 2].tolist() == list(range(len(view) // 2))
-    assert view[len(view) // 2 :].tolist() == list(range(len(view) // 2 + 1, len(view) + 1))
+    FilePages([view]).drop(view[:middle])
+    assert view[:middle].tolist() == list(range(middle))
+    assert view[middle:].tolist() == list(range(middle + 1, len(view) + 1))
 
 
 @linux
-def test_memory_that_is_no_view_of_a_file_stays_as_it_is():
+def test_memory_that_is_no_view_of_a_file_stays_as_it_is(view):
     own = torch.arange(PAGES * mmap.PAGESIZE, dtype=torch.int32)
-    FilePages().drop(own)
+    FilePages([view, own]).drop(own)
     assert int(own[-1]) == len(own) - 1
+    view += 1
+    FilePages([own]).drop(view)  # of a file that was not told of
+    assert view.tolist() == list(range(1, len(view) + 1))
 
 
 @linux
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_loaded_model_does_not_keep_its_file_mapped(jina_folder, dtype):
-    embedder = load_embedder(str(jina_folder), device="cpu", dtype=dtype)
-    assert str(jina_folder / "model.safetensors") not in Path("/proc/self/maps").read_text()
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16], ids=str)
+def test_a_loaded_model_does_not_keep_its_file_mapped(jina_folder, tmp_path, stored):
+    folder = tmp_path / "copy"
+    shutil.copytree(jina_folder, folder)
+    file = folder / "model.safetensors"
+    tensors = {name: tensor.to(stored, copy=True) for name, tensor in load_file(file).items()}
+    file.unlink()
+    save_file(tensors, file, metadata={"format": "pt"})
+    dtype = str(stored).removeprefix("torch.")
+    embedder = load_embedder(str(folder), device="cpu", dtype=dtype)
+    assert str(file) not in Path("/proc/self/maps").read_text()
     assert embedder.embed_texts(["the ferry"], Task.QUERY).shape == (1, embedder.dimension)
     embedder.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +62,18 @@ def test_what_was_begun_for_another_plan_makes_way(world):
     rebuild(world.live, Target(FolderHome(world.home), succession.OPTIMISE, other), world.seams())
     assert catalog.current(world.home).name == begun.generation  # only how it is asked differed
     assert catalog.read_config(catalog.current(world.home)).plan == other.plan
+
+
+def test_what_was_begun_in_an_older_format_makes_way(world):
+    target = Target(FolderHome(world.home), succession.OPTIMISE, world.live.config)
+    with pytest.raises(StoppedError):
+        rebuild(world.live, target, world.seams(stop=lambda: True))
+    begun = succession.planned(world.home).generation
+    index = world.home / begun / "index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"format": 2}))
+    rebuild(world.live, target, world.seams())
+    assert catalog.current(world.home).name != begun
+    assert catalog.read_config(catalog.current(world.home)).apart
 
 
 def test_shorter_vectors_are_cut_from_the_longer_ones_and_the_longer_ones_are_kept(world):

@@ -241,9 +241,17 @@ def test_what_is_told_of_a_document_is_rewritten_whole_and_scores_stay(store, ki
         ("modified", "2026-01-31T12:00:00Z"): 1,
     }
     assert {key: store.count(Comparison("eq", *key)) for key in expected} == expected
-    store.put_info(manifest.id, manifest.live, replace(info, metadata={"x": 0.1}))
-    assert store.chunks_of(manifest.id)[0].document.metadata == {"x": 0.1}
-    assert store.count(Comparison("eq", "yes", False)) == 0
+    store.put_info(manifest.id, manifest.live, replace(info, metadata={"x": 0.1, "due": "2026-04-01"}))
+    assert store.chunks_of(manifest.id)[0].document.metadata == {"x": 0.1, "due": "2026-04-01"}
+    assert store.count(Comparison("gte", "due", "2026-03-31")) == 3
+    store.put_info(manifest.id, manifest.live, replace(info, metadata={"x": 2**64 - 1}))
+    wheres = [
+        Comparison("eq", "yes", False),
+        Comparison("eq", "fresh", 2),
+        Comparison("gt", "due", "2000-01-01"),
+    ]
+    assert [store.count(where) for where in wheres] == [0, 0, 0]
+    assert [store.count(Comparison("gt", "x", number)) for number in (2.0**63, 0.1, 2.0**64)] == [3, 3, 0]
 
 
 def test_only_the_version_named_is_rewritten(store, kit):

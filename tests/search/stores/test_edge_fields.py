@@ -94,3 +94,29 @@ def test_an_index_of_an_older_format_is_filtered_as_rightly(kit, index_folder, m
     schema = index._shard.info().payload_schema
     assert ("numbers.year" in schema, "dates.year" in schema) == (apart, apart)
     index.close()
+
+
+PRICES = [0.1, 0.30000000000000004, 19.99, 1234.57, 2 / 3, 1e-7, 5.1e22, 123456.7]
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["this format", "an older format"])
+def test_fractions_are_found_at_their_own_bounds_after_points_were_written_anew(kit, index_folder, apart):
+    index = EdgeIndex(index_folder, replace(kit.config, apart=apart), 0)
+    for number, price in enumerate(PRICES * 2):
+        info = kit.document(f"p{number}", metadata={"price": price})
+        passages = kit.passages(info, f"v{number // len(PRICES)}", ["oak"])
+        index.put_chunks(passages, kit.vectors(passages))
+    for _ in range(2):
+        index.optimise()
+        index.sweep(["v1"])
+        for one in index.list_chunks(None, 100):
+            told = index.fetch([one.id])[0]
+            index.put_info(one.document_id, one.version, payload.passage_from(told).document)
+        for price in PRICES:
+            above = sum(other > price for other in PRICES)
+            counted = {
+                op: index.count(Comparison(op, "price", price)) for op in ("eq", "gt", "gte", "lt", "lte")
+            }
+            below = len(PRICES) - above - 1
+            assert counted == {"eq": 1, "gt": above, "gte": above + 1, "lt": below, "lte": below + 1}, price
+    index.close()
