@@ -178,7 +178,7 @@ class Rebuilds:
         """Queue what happens in the background by itself.
 
         Raises:
-            ApiError: 404, there is no such collection; 409, it is on a server, of the plan that is set and of this format.
+            ApiError: 404, there is no such collection; 409, a server has it just as it is set.
             FingerprintError: the plan that is set does not fit the vectors.
             JobError: the process is closing.
         """
