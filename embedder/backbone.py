@@ -115,8 +115,6 @@ class Backbone:
         self._encoder.activate(task)
         lengths = [len(row.ids) for row in rows]
         few = sum(lengths) <= SMALL
-        if len(rows) == 1:
-            return self._forward(task, rows, 1 if few else self._cores)
         shares = share_out(lengths, 1 if few else self._cores)
         if len(shares) == 1:
             parts = [self._forward(task, [rows[index] for index in shares[0]], 1 if few else self._cores)]

@@ -6,17 +6,12 @@ from collections.abc import Iterable, Mapping
 
 import qdrant_edge as edge
 
+from search.stores.edge_shard import INDEX_TYPES
 from search.stores.fields import Field, indexed_fields, to_index
 from search.types import MetadataValue
 
 BYTES = 3 * 2**20
 """What one such index may take on disk: 2 MiB in memory file systems, less where files may have holes."""
-
-_TYPES = {
-    "keyword": edge.PayloadSchemaType.Keyword,
-    "float": edge.PayloadSchemaType.Float,
-    "datetime": edge.PayloadSchemaType.Datetime,
-}
 
 
 class MetadataIndexes:
@@ -35,5 +30,5 @@ class MetadataIndexes:
     def cover(self, fields: Iterable[Field]) -> None:
         """Index these: some tenths of a second each at 100,000 points."""
         for field in fields:
-            self._shard.update(edge.UpdateOperation.create_field_index(field.path, _TYPES[field.kind]))
+            self._shard.update(edge.UpdateOperation.create_field_index(field.path, INDEX_TYPES[field.kind]))
             self._known.add(field)

@@ -23,9 +23,10 @@ from search.types import DiskFullError, IndexConfig, StoreDamagedError, StoreUna
 INDEXING_KIB = 10_000
 """Fewer KiB of vectors than this get no graph when an index is optimised: the engine's own default."""
 
-_INDEX_TYPES = {
+INDEX_TYPES = {
     "keyword": edge.PayloadSchemaType.Keyword,
     "integer": edge.PayloadSchemaType.Integer,
+    "float": edge.PayloadSchemaType.Float,
     "datetime": edge.PayloadSchemaType.Datetime,
 }
 _REMEDY = "run `latewood verify --repair` to restore it from the records beside it and the sources"
@@ -239,7 +240,7 @@ def _make(path: Path, config: IndexConfig) -> None:
     shard = edge.EdgeShard.create(str(path), _engine_config(config))
     for kind, fields in INDEXED.items():
         for field in fields:
-            shard.update(edge.UpdateOperation.create_field_index(field, _INDEX_TYPES[kind]))
+            shard.update(edge.UpdateOperation.create_field_index(field, INDEX_TYPES[kind]))
     shard.flush()
     shard.close()
 

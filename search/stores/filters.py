@@ -253,10 +253,9 @@ def _stored(checked: _Checked, passage: Passage) -> list[Any]:
     value = told(checked.key, document)
     if value is None:
         return []
-    values: list[Any] = list(value) if isinstance(value, list) else [value]
     if any(isinstance(one, datetime) for one in checked.values):
-        return list(ranged.dates_of(value))
-    return values
+        return ranged.dates_of(value)
+    return list(value) if isinstance(value, list) else [value]
 
 
 def _equal(stored: Any, value: _Value) -> bool:
