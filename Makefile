@@ -17,7 +17,7 @@ types: .venv/dev.stamp
 
 # A file's tests stay together, so that what they share is made once. Many wait for processes: 3 share 2 cores.
 unit: .venv/dev.stamp
-	$(BIN)/python -m pytest -n 3 --dist loadfile -r s --durations 15
+	$(BIN)/python -m pytest -n 3 --dist loadfile -r fEs --durations 15
 
 quality: .venv/dev.stamp
 	$(BIN)/python scripts/quality.py

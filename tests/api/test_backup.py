@@ -116,16 +116,19 @@ def test_a_backup_is_made_while_documents_are_written_and_questions_answered(
     assert {finish(filled, job)["status"] for job in jobs} == {"completed"}
     for number in range(3):
         backup.restore(tmp_path / f"backup{number}", tmp_path / f"again{number}")
-        check_whole(open_service(tmp_path / f"again{number}"), before)
+        check_whole(open_service(tmp_path / f"again{number}"), before, finish)
 
 
-def check_whole(service: Service, before: set[str]) -> None:
+def check_whole(service: Service, before: set[str], finish: Any) -> None:
+    """Uploads that waited are in the backup too, and run where it is restored: what is in flight is theirs."""
     http = admin(service)
     documents = http.get("/documents", params={"limit": 1000}).json()["documents"]
     assert before <= {one["id"] for one in documents}
     for one in documents:
         text = http.get(f"/documents/{one['id']}").json()["text"]
         assert text.startswith(("Seals rest", "Written meanwhile"))
+    for job in service.desk.all("default"):
+        assert finish(http, job["id"])["status"] == "completed"
     assert http.get("/status").json()["in_flight_chunks"] == 0
     service.close()
 
