@@ -62,8 +62,16 @@ class Encoder(Protocol):
         """Get ready for a task, while nothing runs."""
         ...
 
-    def states(self, task: Task, sequences: Sequence[NDArray[np.int32]]) -> list[torch.Tensor]:
-        """The states of each sequence's tokens, (tokens, hidden). Several lanes may call it at once."""
+    def states(
+        self,
+        task: Task,
+        sequences: Sequence[NDArray[np.int32]],
+        kept: Sequence[tuple[int, int]] | None = None,
+    ) -> list[torch.Tensor]:
+        """The states of each sequence's tokens, or of those kept: see `PackedEncoder.states`.
+
+        Several lanes may call it at once.
+        """
         ...
 
 
@@ -137,13 +145,15 @@ class Backbone:
 
         if self.device == "cpu":
             torch.set_num_threads(threads)
-        states = self._encoder.states(task, [row.ids for row in rows])
+        pieces: list[list[list[int]]] = [row.pieces.tolist() for row in rows]
+        kept = [(min(start for start, _, _ in own), max(end for _, end, _ in own)) for own in pieces]
+        states = self._encoder.states(task, [row.ids for row in rows], kept)
         with torch.inference_mode():
             # Slicing in a loop beats a matrix product and index_add (8192 tokens, 40 spans: 3, 11 and 64 ms).
             sums = [
-                own[start:end].sum(dim=0, dtype=torch.float32)
-                for own, row in zip(states, rows, strict=True)
-                for start, end, _ in row.pieces.tolist()
+                own[start - first : end - first].sum(dim=0, dtype=torch.float32)
+                for own, parts, (first, _) in zip(states, pieces, kept, strict=True)
+                for start, end, _ in parts
             ]
             values: Floats = torch.stack(sums).cpu().numpy()
         ends = accumulate(len(row.pieces) for row in rows)

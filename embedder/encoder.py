@@ -135,28 +135,60 @@ class PackedEncoder:
     def activate(self, task: Task) -> None:
         """Nothing to do: each pass is told its task."""
 
-    def states(self, task: Task, sequences: Sequence[NDArray[np.int32]]) -> list[torch.Tensor]:
+    def states(
+        self,
+        task: Task,
+        sequences: Sequence[NDArray[np.int32]],
+        kept: Sequence[tuple[int, int]] | None = None,
+    ) -> list[torch.Tensor]:
         """Run sequences through the model in one pass.
+
+        What the last layer computes behind its attention is computed for the tokens that are kept only: those
+        of a window that another window gives better, or all but the first one, cost nothing there.
 
         Args:
             task: whose adapter counts.
             sequences: int32 ids of each, special tokens included. Sequences of like length should be
                 neighbours.
+            kept: first and last (exclusive) token of each whose states are asked for; without it, of all.
 
         Returns:
-            For each (its tokens, hidden), views of one tensor.
+            For each (kept tokens, hidden), views of one tensor.
         """
         import torch
 
-        lengths = [len(ids) for ids in sequences]
         weights = self._weights
         change = weights.changes.get(task)
         changes = [LayerChange()] * len(weights.layers) if change is None else change.layers
+        parts = [(0, len(ids)) for ids in sequences] if kept is None else kept
         with torch.inference_mode():
             x, pack = self.begin(task, sequences)
-            for layer, changed in zip(weights.layers, changes, strict=True):
+            *steps, last = zip(weights.layers, changes, strict=True)
+            for layer, changed in steps:
                 x = run_layer(layer, changed, x, pack)
-            return list(torch.split(x[: sum(lengths)], lengths))
+            rows = self._kept_rows([len(ids) for ids in sequences], parts, len(x))
+            x = run_layer(*last, x, pack, rows)
+            sizes = [end - start for start, end in parts]
+            if rows is not None:
+                return list(torch.split(x[: sum(sizes)], sizes))
+            whole = torch.split(x[: sum(map(len, sequences))], [len(ids) for ids in sequences])
+            return [states[start:end] for states, (start, end) in zip(whole, parts, strict=True)]
+
+    def _kept_rows(
+        self, lengths: Sequence[int], parts: Sequence[tuple[int, int]], rows: int
+    ) -> torch.Tensor | None:
+        """Which of a pack's rows are kept, rows of padding last; None where computing all is as much work."""
+        import torch
+
+        needed = sum(end - start for start, end in parts)
+        count = padded_length(needed) if self.device.type == "cpu" else needed
+        if count >= rows:
+            return None
+        firsts = np.cumsum([0, *lengths[:-1]])
+        places = np.zeros(count, dtype=np.int64)
+        own = [np.arange(at + start, at + end) for at, (start, end) in zip(firsts, parts, strict=True)]
+        np.concatenate(own, out=places[:needed])
+        return torch.from_numpy(places).to(self.device)
 
     def begin(self, task: Task, sequences: Sequence[NDArray[np.int32]]) -> tuple[torch.Tensor, Pack]:
         """What the first layer takes: embeddings (rows, hidden), rows of padding last; and what all share."""
@@ -190,12 +222,17 @@ class PackedEncoder:
         return weights.norm(x)
 
 
-def run_layer(layer: Layer, changed: LayerChange, x: torch.Tensor, pack: Pack) -> torch.Tensor:
-    """One block, (rows, hidden) to the same."""
+def run_layer(
+    layer: Layer, changed: LayerChange, x: torch.Tensor, pack: Pack, kept: torch.Tensor | None = None
+) -> torch.Tensor:
+    """One block, (rows, hidden) to the same; with `kept`, row numbers, only those rows come out of it."""
     qkv = run(layer.qkv, x, changed.qkv).view(len(x), 3, pack.heads, -1)
     if pack.turn is not None:
         rotate(qkv, pack.turn)
-    x = layer.attention_norm(run(layer.out, pack.attend(qkv), changed.out, residual=x))
+    attended = pack.attend(qkv)
+    if kept is not None:
+        attended, x = attended[kept], x[kept]
+    x = layer.attention_norm(run(layer.out, attended, changed.out, residual=x))
     inner = run(layer.up, x, changed.up, gelu=True)
     return layer.norm(run(layer.down, inner, changed.down, residual=x))
 

@@ -43,14 +43,20 @@ class PaddedEncoder:
         """Switch adapters, while nothing runs."""
         self._adapters.activate(task)
 
-    def states(self, task: Task, sequences: Sequence[NDArray[np.int32]]) -> list[torch.Tensor]:
+    def states(
+        self,
+        task: Task,
+        sequences: Sequence[NDArray[np.int32]],
+        kept: Sequence[tuple[int, int]] | None = None,
+    ) -> list[torch.Tensor]:
         """Run sequences through the model; as `PackedEncoder.states`, for the task that is active."""
         lengths = [len(ids) for ids in sequences]
         found: dict[int, torch.Tensor] = {}
         for batch in pack_padded(lengths, sum(map(padded_length, lengths))):
             states = self._forward([sequences[index] for index in batch])
             for row, index in enumerate(batch):
-                found[index] = states[row, : lengths[index]]
+                start, end = (0, lengths[index]) if kept is None else kept[index]
+                found[index] = states[row, start:end]
         return [found[index] for index in range(len(sequences))]
 
     def _forward(self, sequences: Sequence[NDArray[np.int32]]) -> torch.Tensor:

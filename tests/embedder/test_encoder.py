@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -66,6 +67,30 @@ def test_bfloat16_is_no_further_from_float32_than_transformers_own(kind, lengths
         assert states.dtype == torch.bfloat16
         assert 1 - closeness(states, wanted) <= 2 * (1 - closeness(usual, wanted)) + 2e-4
         assert closeness(states.float().mean(0), wanted.mean(0)) >= 0.9995
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_last_layer_computes_only_what_is_kept(kind, monkeypatch):
+    """For whole windows' worth, parts of them and single tokens: the same states, from fewer rows."""
+    reference, encoder = built(kind), packed(built(kind))
+    rows: list[int] = []
+    down = encoder._weights.layers[-1].down
+    counted = lambda x, **others: rows.append(len(x)) or down(x, **others)  # noqa: E731
+    last = replace(encoder._weights.layers[-1], down=counted)
+    layers = (*encoder._weights.layers[:-1], last)
+    monkeypatch.setattr(encoder, "_weights", replace(encoder._weights, layers=layers))
+    asked = sequences([400, 300, 40, 20, 3])
+    for kept, computed in (
+        ([(80, 320), (60, 300), (1, 39), (0, 20), (1, 2)], 640),
+        ([(0, 1)] * 5, 16),
+        ([(399, 400), (299, 300), (39, 40), (0, 20), (2, 3)], 32),
+        ([(1, 399), (1, 299), (1, 39), (1, 19), (0, 3)], 768),
+    ):
+        rows.clear()
+        given = encoder.states(Task.QUERY, asked, kept)
+        assert rows == [computed]
+        for ids, states, (start, end) in zip(asked, given, kept, strict=True):
+            torch.testing.assert_close(states, plain(reference, ids)[start:end], atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -165,6 +190,9 @@ def test_a_family_that_is_not_known_runs_through_transformers():
     asked = sequences([3, 200, 17, 16, 180, 1])
     for ids, states in zip(asked, encoder.states(Task.QUERY, asked), strict=True):
         torch.testing.assert_close(states, plain(model, ids), atol=2e-5, rtol=1e-4)
+    kept = [(0, 1), (20, 180), (0, 17), (15, 16), (1, 179), (0, 1)]
+    for ids, states, (start, end) in zip(asked, encoder.states(Task.QUERY, asked, kept), kept, strict=True):
+        torch.testing.assert_close(states, plain(model, ids)[start:end], atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
