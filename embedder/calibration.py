@@ -38,15 +38,12 @@ class DraftProduct:
         self._plain = PlainProduct(weight, bias)
         self._peaks = weight.new_zeros(weight.shape[1])
 
-    def __call__(
-        self, x: torch.Tensor, *, gelu: bool = False, residual: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, *, gelu: bool = False) -> torch.Tensor:
         """See `Product`."""
         import torch
 
         self._peaks = torch.maximum(self._peaks, x.abs().amax(dim=0).float())
-        beside = None if residual is None else residual.float()
-        return self._plain(x.float(), gelu=gelu, residual=beside).to(x.dtype)
+        return self._plain(x.float(), gelu=gelu).to(x.dtype)
 
     def rounded(self, dtype: torch.dtype) -> QuantisedProduct:
         """The product in eight bits, for states of this dtype. This one is of no use afterwards."""
@@ -74,12 +71,12 @@ class Calibration:
         import torch
 
         with torch.inference_mode():
-            x, pack = PackedEncoder(stem, self.attention).begin(Task.PASSAGE, self.sample)
+            states, pack = PackedEncoder(stem, self.attention).begin(Task.PASSAGE, self.sample)
 
         def finish(layer: Layer) -> Layer:
-            nonlocal x
+            nonlocal states
             with torch.inference_mode():
-                x = run_layer(layer, LayerChange(), x, pack)
+                states = run_layer(layer, LayerChange(), states, pack)
             return _rounded(layer, stem.words.dtype)
 
         return finish

@@ -160,8 +160,11 @@ class _Reader:
         return weight if low is None else torch.addmm(weight, low.up, low.down)
 
     def _norm(self, module: Any) -> Norm:
+        import torch
+
         # Copied: a view of the file would keep all of it mapped.
-        return Norm(module.weight.detach().clone(), module.bias.detach().clone(), module.eps)
+        weight, bias = (part.detach().to(torch.float32, copy=True) for part in (module.weight, module.bias))
+        return Norm(weight, bias, module.eps)
 
     def _layer_change(self, parts: _Parts, name: str) -> LayerChange:
         scales = (self._scale, 1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Matrix products of the packed encoder: `x @ weight.T + bias`, with what follows fused where it can be."""
+"""Matrix products of the packed encoder: `x @ weight.T + bias`, with GELU fused where it can be."""
 
 from __future__ import annotations
 
@@ -16,15 +16,12 @@ _ROWS = 1024
 class Product(Protocol):
     """One linear layer, ready to run."""
 
-    def __call__(
-        self, x: torch.Tensor, *, gelu: bool = False, residual: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Multiply, then at most one of: GELU (by the error function), or add `residual`.
+    def __call__(self, x: torch.Tensor, *, gelu: bool = False) -> torch.Tensor:
+        """Multiply.
 
         Args:
             x: (tokens, inner), in the encoder's dtype.
-            gelu: apply GELU to the result.
-            residual: (tokens, outer), added to the result.
+            gelu: apply GELU (by the error function) to the result.
 
         Returns:
             (tokens, outer), in the dtype of `x`.
@@ -38,15 +35,11 @@ class PlainProduct:
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         self._weight, self._bias = weight, bias
 
-    def __call__(
-        self, x: torch.Tensor, *, gelu: bool = False, residual: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, *, gelu: bool = False) -> torch.Tensor:
         """See `Product`."""
         from torch.nn import functional
 
         y = functional.linear(x, self._weight, self._bias)
-        if residual is not None:
-            y += residual
         return functional.gelu(y) if gelu else y
 
 
@@ -61,16 +54,10 @@ class FusedProduct:
         self._ops = _onednn()
         self._weight, self._bias = self._ops._reorder_linear_weight(weight.contiguous(), _ROWS), bias
 
-    def __call__(
-        self, x: torch.Tensor, *, gelu: bool = False, residual: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, *, gelu: bool = False) -> torch.Tensor:
         """See `Product`."""
-        y: torch.Tensor
-        if residual is not None:
-            y = self._ops._linear_pointwise.binary(x, residual, self._weight, self._bias, "add")
-        else:
-            kind, algorithm = ("gelu", "none") if gelu else ("none", "")
-            y = self._ops._linear_pointwise(x, self._weight, self._bias, kind, [], algorithm)
+        kind, algorithm = ("gelu", "none") if gelu else ("none", "")
+        y: torch.Tensor = self._ops._linear_pointwise(x, self._weight, self._bias, kind, [], algorithm)
         return y
 
 
@@ -87,20 +74,13 @@ class Change:
     up: torch.Tensor
 
 
-def run(
-    product: Product,
-    x: torch.Tensor,
-    change: Change | None,
-    *,
-    gelu: bool = False,
-    residual: torch.Tensor | None = None,
-) -> torch.Tensor:
+def run(product: Product, x: torch.Tensor, change: Change | None, *, gelu: bool = False) -> torch.Tensor:
     """A product, with a task's change beside it where there is one. Arguments and result as `Product`."""
     if change is None:
-        return product(x, gelu=gelu, residual=residual)
+        return product(x, gelu=gelu)
     from torch.nn import functional
 
-    y = product(x, residual=residual)
+    y = product(x)
     y.addmm_(x @ change.down.T, change.up.T)
     return functional.gelu(y) if gelu else y
 
@@ -132,14 +112,9 @@ def has_fused_products() -> bool:
     numbers = torch.Generator().manual_seed(1)
     weight, bias, x = (torch.randn(*size, generator=numbers) for size in ((48, 32), (48,), (16, 32)))
     plain = PlainProduct(weight, bias)
-    residual = torch.ones(16, 48)
     try:
         fused = FusedProduct(weight, bias)
-        pairs = [
-            (fused(x), plain(x)),
-            (fused(x, gelu=True), plain(x, gelu=True)),
-            (fused(x, residual=residual), plain(x, residual=residual)),
-        ]
+        pairs = [(fused(x), plain(x)), (fused(x, gelu=True), plain(x, gelu=True))]
     except (AttributeError, RuntimeError, TypeError, NotImplementedError):
         return False
     return all(torch.allclose(ours, theirs, atol=1e-4) for ours, theirs in pairs)

@@ -72,17 +72,15 @@ class QuantisedProduct:
         self._weight = self._ops.qlinear_prepack(levels, [_ROWS, weight.shape[1]])
         self._zeros = torch.zeros(len(weight), dtype=torch.int32)
 
-    def __call__(
-        self, x: torch.Tensor, *, gelu: bool = False, residual: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, *, gelu: bool = False) -> torch.Tensor:
         """See `Product`."""
         y = x.new_empty(len(x), len(self._bias))
         for start in range(0, len(x), _ROWS):
             rows = slice(start, start + _ROWS)
-            self._run(x[rows], None if residual is None else residual[rows], y[rows], gelu=gelu)
+            self._run(x[rows], y[rows], gelu=gelu)
         return y
 
-    def _run(self, x: torch.Tensor, residual: torch.Tensor | None, y: torch.Tensor, *, gelu: bool) -> None:
+    def _run(self, x: torch.Tensor, y: torch.Tensor, *, gelu: bool) -> None:
         """Fill `y`, a few rows at a time: what is read again is still in the cache."""
         import torch
 
@@ -93,9 +91,7 @@ class QuantisedProduct:
         sums = self._ops.qlinear_pointwise(levels, 1.0, _ZERO, *weight, *kept)
         rest = self._bias
         if self._loud is not None:
-            rest = self._apart(x.gather(1, self._loud.expand(len(x), -1)), residual=residual)
-        elif residual is not None:
-            rest = residual + self._bias
+            rest = self._apart(x.gather(1, self._loud.expand(len(x), -1)))
         torch.addcmul(rest, sums, scales, out=y)
         if gelu:
             torch.ops.aten.gelu.out(y, out=y)

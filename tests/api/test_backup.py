@@ -120,7 +120,7 @@ def test_a_backup_is_made_while_documents_are_written_and_questions_answered(
 
 
 def check_whole(service: Service, before: set[str], finish: Any) -> None:
-    """Uploads that waited are in the backup too, and run where it is restored: what is in flight is theirs."""
+    """Uploads that waited are in the backup too, and run where it is restored: wait for them."""
     http = admin(service)
     documents = http.get("/documents", params={"limit": 1000}).json()["documents"]
     assert before <= {one["id"] for one in documents}

@@ -281,12 +281,17 @@ def test_minilm_gives_the_vectors_of_a_plain_forward_pass(minilm):
 
 
 def test_bfloat16_stays_close_to_float32(minilm):
+    """Above all texts of a few tokens, whose errors no mean evens out."""
+    words = (TEXT + " 42 % way . } x = 1 über die Straße").split()
+    texts = ["way", ".", "x", " way .", "}\n}"]
+    for size in (1, 2, 5, 13):
+        texts += [" ".join(words[at : at + size]) for at in range(0, len(words) - size, 3)]
     embedder = load_embedder(MINILM.name, device="cpu", dtype="bfloat16")
     try:
-        close = cosines(embedder.embed_texts([TEXT], Task.PASSAGE), minilm.embed_texts([TEXT], Task.PASSAGE))
+        close = cosines(embedder.embed_texts(texts, Task.PASSAGE), minilm.embed_texts(texts, Task.PASSAGE))
     finally:
         embedder.close()
-    assert close.min() >= 0.9998
+    assert close.min() >= 0.99988
 
 
 @pytest.mark.parametrize("task", list(Task))

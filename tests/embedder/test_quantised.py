@@ -75,16 +75,14 @@ def test_a_channel_that_is_not_heard_decides_no_scale(dtype):
 @pytest.mark.parametrize("tokens", [1, 16, 100, 1300])
 @pytest.mark.parametrize("loud", [None, [3, 40]], ids=["no loud channel", "two loud channels"])
 def test_a_product_gives_what_float32_gives(dtype, tokens, loud):
-    weight, bias, x, residual = random(70, 48), random(70, seed=2), random(tokens, 48, seed=3), None
+    weight, bias, x = random(70, 48), random(70, seed=2), random(tokens, 48, seed=3)
     x[:, [3, 40]] *= 1 if loud is None else 50
     ours = QuantisedProduct(weight, bias, dtype, None if loud is None else torch.tensor(loud))
     x = x.to(dtype)
-    residual = random(tokens, 70, seed=4).to(dtype)
     exact = functional.linear(x.float(), weight, bias)
     for found, wanted in (
         (ours(x), exact),
         (ours(x, gelu=True), functional.gelu(exact)),
-        (ours(x, residual=residual), exact + residual.float()),
     ):
         assert found.dtype == dtype
         assert (found.float() - wanted).norm() <= 0.015 * wanted.norm()
@@ -129,9 +127,10 @@ def test_each_family_in_eight_bits_is_close_to_transformers_in_float32(kind, dty
     asked = sequences([700, 129, 40, 30, 12, 1])
     for ids, states in zip(asked, encoder.states(Task.QUERY, asked), strict=True):
         wanted = plain(reference, ids)
-        assert states.dtype == dtype
+        assert states.dtype == torch.float32
         assert closeness(states, wanted) >= 0.99
-        assert closeness(states.float().mean(0), wanted.mean(0)) >= 0.999
+        if len(ids) > 1:  # errors even out
+            assert closeness(states.mean(0), wanted.mean(0)) >= 0.999
 
 
 @needs_int8
