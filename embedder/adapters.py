@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder.checkpoint import Checkpoint, quiet_transformers, sha256
+from embedder.memory import FilePages
 from embedder.types import CheckpointError, Task
 
 if TYPE_CHECKING:
@@ -133,11 +135,26 @@ def _name_in_memory(key: str, adapter: str) -> str:
     return f"{key}.{adapter}"
 
 
+@contextmanager
+def _one_layer_in_memory(model: torch.nn.Module) -> Iterator[None]:
+    """Let go of what is read of the file once a module has run: all layers at once would be the peak."""
+    pages = FilePages(model.parameters())
+    wrapped = [module for module in model.modules() if hasattr(module, "base_layer")]
+    hooks = [
+        module.register_forward_hook(lambda own, *_: pages.drop(own.base_layer.weight)) for module in wrapped
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _require_effect(model: Any, adapters: Adapters, checkpoint: Checkpoint) -> None:
     import torch
 
     probe = torch.arange(5, 13, device=model.device)[None] % model.config.vocab_size
-    with torch.inference_mode():
+    with _one_layer_in_memory(model), torch.inference_mode():
         model.disable_adapters()
         plain = model(input_ids=probe).last_hidden_state
         model.enable_adapters()

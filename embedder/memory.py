@@ -59,7 +59,7 @@ class FilePages:
                     self._ranges.append((start, end))
 
     def drop(self, tensor: torch.Tensor) -> None:
-        """Give back the pages of a tensor that is a view of a file, and that nobody reads any more.
+        """Give back the pages of a tensor that is a view of a file: who reads it again reads the file again.
 
         Whole pages only: those at its edges may hold part of another tensor. Memory of no file stays.
         """

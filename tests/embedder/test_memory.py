@@ -3,12 +3,15 @@ from __future__ import annotations
 import mmap
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from embedder.adapters import load_adapters
+from embedder.checkpoint import find_checkpoint, load_model
 from embedder.engine import load_embedder
 from embedder.memory import FilePages
 from embedder.types import Task
@@ -85,3 +88,21 @@ def test_a_loaded_model_does_not_keep_its_file_mapped(jina_folder, tmp_path, sto
     assert str(file) not in Path("/proc/self/maps").read_text()
     assert embedder.embed_texts(["the ferry"], Task.QUERY).shape == (1, embedder.dimension)
     embedder.close()
+
+
+def test_proving_that_adapters_work_reads_one_layer_after_the_other(jina_folder, monkeypatch):
+    """All layers in memory at once, as they are stored, would be the peak of loading."""
+    dropped: list[int] = []
+    drop = FilePages.drop
+    monkeypatch.setattr(
+        FilePages, "drop", lambda pages, tensor: dropped.append(id(tensor)) or drop(pages, tensor)
+    )
+    checkpoint = find_checkpoint(str(jina_folder))
+    model = load_model(checkpoint, torch.float32, "cpu")
+    load_adapters(model, checkpoint)
+    wrapped = [id(module.base_layer.weight) for module in model.modules() if hasattr(module, "base_layer")]
+    passes = 1 + len(set(checkpoint.description.adapters.values()))  # without adapters, and with each
+    assert Counter(dropped) == dict.fromkeys(wrapped, passes)
+    dropped.clear()
+    model(input_ids=torch.arange(5, 13)[None])
+    assert dropped == []
