@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from api.addresses import EMBEDDED
 from api.errors import ApiError
+from ingest.uploads import Spooled
 from ingest.writing import utc
 from search.stores import catalog
 
@@ -72,8 +73,11 @@ def save(service: Service, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     files = folder / FILES
     try:
-        check_space(folder, sum(path.stat().st_size for path in _walk(service.data / "indexes")))
         files.mkdir()
+    except FileExistsError as error:  # another backup, begun meanwhile
+        raise ApiError(409, "target_not_empty", f"{folder} is not empty; give a fresh folder") from error
+    try:
+        check_space(folder, sum(map(_size, _walk(service.data / "indexes"))))
         indexes, saved = _copy_all(service, files)
     except BaseException:
         shutil.rmtree(files, ignore_errors=True)
@@ -97,14 +101,24 @@ def save(service: Service, folder: Path) -> dict[str, Any]:
 def _copy_all(service: Service, files: Path) -> tuple[list[dict[str, Any]], list[Saved]]:
     """Uploads that wait, each index, then what is kept beside them."""
     indexes: list[dict[str, Any]] = []
-    saved = _uploads(service, files)
+    saved: list[Saved] = []
+    waiting = _uploads(service, files)
     for tenant, collection in catalog.list_collections(service.data):
         began = monotonic()
-        with _still(service, tenant, collection) as counts:
-            home = catalog.home_of(service.data, tenant, collection)
-            saved += [_copy(service.data, path, files) for path in _of_index(home)]
+        home = catalog.home_of(service.data, tenant, collection)
+        try:
+            with _still(service, tenant, collection) as counts:
+                waiting = [one for one in waiting if _waits_still(service, tenant, collection, files, one[0])]
+                saved += [_copy(service.data, path, files) for path in _of_index(home)]
+        except (ApiError, FileNotFoundError):
+            if service.exists(tenant, collection):
+                raise
+            shutil.rmtree(files / home.relative_to(service.data), ignore_errors=True)  # deleted meanwhile
+            saved = [one for one in saved if (files / one.path).exists()]
+            continue
         named = {"tenant": tenant, "collection": collection, **counts}
         indexes.append({**named, "writers_waited": round(monotonic() - began, 3)})
+    saved += [one for _, made in waiting for one in made]
     saved += [_copy(service.data, path, files) for path in _others(service.data)]
     _sync_folders(files)
     return indexes, saved
@@ -223,9 +237,22 @@ def _of_index(home: Path) -> Iterator[Path]:
     yield from _walk(catalog.current(home))
 
 
-def _uploads(service: Service, files: Path) -> list[Saved]:
+def _waits_still(service: Service, tenant: str, collection: str, files: Path, spooled: Spooled) -> bool:
+    """Whether an upload is to be in the backup, asked while nobody writes to this collection.
+
+    One of it that waits no more is in the index or was meant to go: restored, it would come back over a later
+    version. Its copy is removed.
+    """
+    ours = (spooled.upload.tenant, spooled.upload.collection) == (tenant, collection)
+    if not ours or service.spool.has(spooled.folder.name):
+        return True
+    shutil.rmtree(files / spooled.folder.relative_to(service.data))
+    return False
+
+
+def _uploads(service: Service, files: Path) -> list[tuple[Spooled, list[Saved]]]:
     """Uploads that wait: read before the indexes, so that one is missing only where its document is not."""
-    saved: list[Saved] = []
+    saved: list[tuple[Spooled, list[Saved]]] = []
     for spooled in service.spool.waiting():
         made: list[Saved] = []
         try:
@@ -233,7 +260,7 @@ def _uploads(service: Service, files: Path) -> list[Saved]:
         except FileNotFoundError:  # taken in meanwhile: its document is in the index
             shutil.rmtree(files / spooled.folder.relative_to(service.data))
             continue
-        saved += made
+        saved.append((spooled, made))
     return saved
 
 
@@ -259,6 +286,14 @@ def _is_file(path: Path) -> bool:
         return stat.S_ISREG(path.lstat().st_mode)
     except FileNotFoundError:
         return False
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; none of one that is gone."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _copy(data: Path, path: Path, files: Path) -> Saved:

@@ -60,7 +60,9 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        # Where files are handed in they are written to disk as they come; anything else is held in memory.
         multipart = headers.get("content-type", "").lower().startswith("multipart/")
+        multipart = multipart and scope["method"] == "POST" and scope["path"] == "/documents"
         limit, name = (self._upload_bytes, "UPLOAD_BYTES") if multipart else (self._json_bytes, "BODY_BYTES")
         message = f"the body is over {limit} bytes; send less, or raise the setting {name}"
         length = headers.get("content-length", "")

@@ -47,7 +47,10 @@ def _local(root: str) -> str:
 
 
 def _remote_holds(root: str, source: str) -> bool:
-    ours, theirs = urlsplit(root), urlsplit(source)
+    try:
+        ours, theirs = urlsplit(root), urlsplit(source)
+    except ValueError:  # no uri at all
+        return False
     if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc) or theirs.query or theirs.fragment:
         return False
     path, place = unquote(theirs.path), ours.path.rstrip("/")

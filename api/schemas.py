@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from ingest.metadata import LONGEST_KEY, LONGEST_VALUE, excess_of
 from search.types import MetadataValue
 
 
@@ -53,6 +54,10 @@ def _checked_metadata(value: Any) -> Any:
                 entry,
                 key,
             )
+        if len(key) > LONGEST_KEY:
+            raise _metadata_error(f"metadata key {{value}} is over {LONGEST_KEY} characters; shorten it", key)
+        if excess := excess_of(key, entry):
+            raise PydanticCustomError("metadata", "metadata {excess}", {"excess": excess})
     return value
 
 
@@ -89,8 +94,10 @@ class TextBody(Strict):
     """A document handed in as text."""
 
     text: str
-    uri: str | None = Field(None, description="`upload:NAME`; a fresh one when absent")
-    title: str = ""
+    uri: str | None = Field(
+        None, description="`upload:NAME`; a fresh one when absent", max_length=LONGEST_VALUE
+    )
+    title: str = Field("", max_length=LONGEST_VALUE)
     metadata: Annotated[dict[str, MetadataValue], BeforeValidator(_checked_metadata)] = {}
 
     model_config = shown(

@@ -60,9 +60,11 @@ def _begin(service: Service) -> None:
     """What need not be done before the first request: jobs that an earlier process left, and the model."""
     try:
         service.desk.start()
-    except (ApiError, JobError) as error:
-        service.warm_up_error = str(error)
-        logger.error("the queue is not worked on: %s", error)
+    except Exception as error:  # whatever it is: `/readyz` tells it, and questions are answered
+        service.warm_up_error = str(error) or type(error).__name__
+        logger.error(
+            "the queue is not worked on: %s", error, exc_info=not isinstance(error, ApiError | JobError)
+        )
     service.warm_up()
 
 

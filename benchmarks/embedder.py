@@ -19,7 +19,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from time import perf_counter
 
@@ -53,8 +53,8 @@ def documents(folders: Sequence[Path], count: int) -> list[SpannedText]:
     Without a set, sentences again and again.
     """
     if folders:
-        rows = zip(*map(_texts, folders), strict=False)  # ends with the smallest set
-        texts = chain.from_iterable(rows)
+        rows = zip_longest(*map(_texts, folders))
+        texts = (text for text in chain.from_iterable(rows) if text is not None)
     else:
         texts = (SENTENCE * (5 + 20 * number) for number in range(count))
     return [SpannedText(text, tuple(_spans(text))) for text in islice(texts, count)]

@@ -13,11 +13,11 @@ from torch.nn import functional
 
 from benchmarks.random_models import VOCABULARY, jina_size, packed, rounded
 from benchmarks.turns import best
-from embedder.attention import BlockedAttention
 from embedder.backbone import native_dtype
 from embedder.encoder import PackedEncoder
 from embedder.quantised import missing_for_int8
 from embedder.types import Task
+from embedder.varlen import choose_attention
 
 LAYERS = 24  # of Jina v3
 BATCH = 32  # texts that sentence-transformers takes at a time
@@ -42,9 +42,10 @@ class Sized:
         self._reference = jina_size(layers, hidden)
         self._native = native_dtype("cpu")
         dtype: torch.dtype = getattr(torch, self._native)
-        self._encoders = {self._native: packed(jina_size(layers, hidden).to(dtype), BlockedAttention())}
+        way = choose_attention(torch.device("cpu"), dtype)
+        self._encoders = {self._native: packed(jina_size(layers, hidden).to(dtype), way)}
         if not missing_for_int8():
-            self._encoders["int8"] = rounded(jina_size(layers, hidden).to(dtype), BlockedAttention())
+            self._encoders["int8"] = rounded(jina_size(layers, hidden).to(dtype), way)
         self._rate = product_rate(hidden, dtype)
 
     def texts(self, lengths: Sequence[int]) -> list[NDArray[np.int32]]:
@@ -62,7 +63,7 @@ class Sized:
 
         def ours(encoder: PackedEncoder) -> torch.Tensor:
             means = [encoder.states(Task.PASSAGE, pack) for pack in _packs(asked)]
-            return torch.stack([states.float().mean(0) for states in chain.from_iterable(means)])
+            return torch.stack([states.mean(0) for states in chain.from_iterable(means)])
 
         sides = {name: partial(ours, encoder) for name, encoder in self._encoders.items()}
         seconds = best({"theirs": theirs, **sides}, rounds=rounds)

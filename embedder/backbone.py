@@ -50,7 +50,7 @@ class Encoder(Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the states."""
+        """What its products take and give."""
         ...
 
     @property
@@ -68,9 +68,9 @@ class Encoder(Protocol):
         sequences: Sequence[NDArray[np.int32]],
         kept: Sequence[tuple[int, int]] | None = None,
     ) -> list[torch.Tensor]:
-        """The states of each sequence's tokens, or of those kept: see `PackedEncoder.states`.
+        """The states of each sequence's tokens, or of those kept, (tokens, hidden) floating point.
 
-        Several lanes may call it at once.
+        See `PackedEncoder.states`. Several lanes may call it at once.
         """
         ...
 
@@ -84,7 +84,7 @@ class Backbone:
     """
 
     def __init__(self, encoder: Encoder, dtype: str = "") -> None:
-        """Run `encoder`; `dtype` names what it multiplies in where that is not what its states are in."""
+        """Run `encoder`; `dtype` names what it multiplies in where that is not `encoder.dtype`."""
         self._encoder = encoder
         self._dtype = dtype or str(encoder.dtype).removeprefix("torch.")
         self._cores = available_cores() if self.device == "cpu" else 1
@@ -237,7 +237,7 @@ def _choose_device(device: str) -> str:
 
 
 def _choose_dtype(dtype: str, device: str) -> str:
-    """What states are in."""
+    """What stands between products."""
     if dtype not in DTYPES:
         raise InputError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
     if dtype == INT8:

@@ -208,7 +208,7 @@ class PackedEncoder:
         x = self._embed(torch.from_numpy(ids).to(self.device), at, weights.changes.get(task))
         turn = None if weights.rotary is None else Rotary(*(table[at] for table in weights.rotary))
         pack = Pack(self._attention.prepare(lengths, self.device), turn, weights.heads)
-        return States(x, x.to(self.dtype, copy=True)), pack
+        return States(x, x.to(self.dtype)), pack
 
     def _rows(self, lengths: Sequence[int]) -> int:
         """Rows of the pack: on a processor one of few numbers, since each new one costs compiled kernels."""
@@ -235,7 +235,7 @@ class States(NamedTuple):
 
     Attributes:
         exact: (rows, hidden) float32.
-        rounded: the same in the encoder's dtype.
+        rounded: the same in the encoder's dtype; the same tensor where that is float32.
     """
 
     exact: torch.Tensor
@@ -246,30 +246,43 @@ def run_layer(
     layer: Layer, changed: LayerChange, states: States, pack: Pack, kept: torch.Tensor | None = None
 ) -> States:
     """One block; the states that come in are used up. With `kept`, row numbers, only those rows come out."""
-    exact, rounded = states
-    qkv = run(layer.qkv, rounded, changed.qkv).view(len(rounded), 3, pack.heads, -1)
+    qkv = run(layer.qkv, states.rounded, changed.qkv).view(len(states.rounded), 3, pack.heads, -1)
     if pack.turn is not None:
         rotate(qkv, pack.turn)
     attended = pack.attend(qkv)
+    del qkv  # what is read no more makes room for the widest product
     if kept is not None:
-        attended, exact = attended[kept], exact[kept]
-    states = _settle(layer.attention_norm, exact, run(layer.out, attended, changed.out))
+        attended, states = attended[kept], _rows_of(states, kept)
+    states = _settle(layer.attention_norm, states, run(layer.out, attended, changed.out))
+    del attended
     inner = run(layer.up, states.rounded, changed.up, gelu=True)
-    return _settle(layer.norm, exact, run(layer.down, inner, changed.down))
+    return _settle(layer.norm, states, run(layer.down, inner, changed.down))
 
 
-def _settle(norm: Norm, exact: torch.Tensor, more: torch.Tensor) -> States:
-    """Normalise `exact + more`: unrounded in the place of one, rounded in that of the other.
+def _rows_of(states: States, kept: torch.Tensor) -> States:
+    """Some rows; what is rounded is written before it is read again, so only its room is taken."""
+    exact = states.exact[kept]
+    return States(exact, exact if states.rounded is states.exact else states.rounded[: len(kept)])
 
-    Some rows at a time, so that they are in the cache from the sum to the rounding: as fast as if all of it
-    were in bfloat16, where whole tensors take 5 % of a pass more (4096 x 1024).
+
+def _settle(norm: Norm, states: States, more: torch.Tensor) -> States:
+    """Normalise `states.exact + more`, in the place of `states`.
+
+    On a processor some rows at a time, so that they are in the cache from the sum to the rounding: as fast as
+    if all of it were in bfloat16, where whole tensors take 5 % of a pass more (4096 x 1024).
     """
-    step = max(1, _PART // exact.shape[1]) if exact.device.type == "cpu" else len(exact)
+    exact, rounded = states
+    alike = rounded is exact
+    if exact.device.type != "cpu":
+        exact = norm(exact.add_(more))
+        return States(exact, exact if alike else rounded.copy_(exact))
+    step = max(1, _PART // exact.shape[1])
     for start in range(0, len(exact), step):
         rows = slice(start, start + step)
         exact[rows] = norm(exact[rows].add_(more[rows]))
-        more[rows] = exact[rows]
-    return States(exact, more)
+        if not alike:
+            rounded[rows] = exact[rows]
+    return states
 
 
 def rotate(qkv: torch.Tensor, turn: Rotary) -> None:

@@ -61,7 +61,8 @@ class FilePages:
     def drop(self, tensor: torch.Tensor) -> None:
         """Give back the pages of a tensor that is a view of a file: who reads it again reads the file again.
 
-        Whole pages only: those at its edges may hold part of another tensor. Memory of no file stays.
+        What was written to them is lost. Whole pages only: those at its edges may hold part of another
+        tensor. Memory of no file stays.
         """
         if tensor.device.type != "cpu" or not tensor.is_contiguous():
             return

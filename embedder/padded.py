@@ -49,7 +49,7 @@ class PaddedEncoder:
         sequences: Sequence[NDArray[np.int32]],
         kept: Sequence[tuple[int, int]] | None = None,
     ) -> list[torch.Tensor]:
-        """Run sequences through the model; as `PackedEncoder.states`, for the task that is active."""
+        """As `PackedEncoder.states`, for the task that is active, and in the model's own dtype."""
         lengths = [len(ids) for ids in sequences]
         found: dict[int, torch.Tensor] = {}
         for batch in pack_padded(lengths, sum(map(padded_length, lengths))):

@@ -1,7 +1,8 @@
 """Matrix products in eight bits: weights rounded per output, states per token (arXiv 2208.07339).
 
 A token's scale is its own largest value, so no token's vector depends on what else is in its pack, and sums
-are of whole numbers, exact in any order. What stands between the products stays in the encoder's own dtype.
+are of whole numbers, exact in any order. What a product takes and gives is in the
+encoder's own dtype.
 """
 
 from __future__ import annotations

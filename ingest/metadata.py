@@ -48,10 +48,12 @@ def fault_of(key: str, value: object) -> str:
             f"{key!r} is {value!r:.80}; it must be a string, a number, true or false, or a list of strings "
             "or of numbers"
         )
-    return _excess(key, entries)
+    return excess_of(key, value)
 
 
-def _excess(key: str, entries: list[Any]) -> str:
+def excess_of(key: str, value: object) -> str:
+    """Why a value is too much for what every passage carries; an empty string when it is not."""
+    entries: list[Any] = value if isinstance(value, list) else [value]
     if len(entries) > MOST_ENTRIES:
         return f"{key!r} has {len(entries)} entries; the limit is {MOST_ENTRIES}: shorten it"
     length = sum(len(entry) for entry in entries if isinstance(entry, str))

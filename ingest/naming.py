@@ -29,11 +29,17 @@ def folder_uri(path: str | os.PathLike[str]) -> str:
     """The uri of a source: of the folder behind all links, ending in "/"; a file's own uri for a file.
 
     Raises:
-        SourceError: `source_invalid`, an empty path or one with a NUL.
+        SourceError: `source_invalid`, an empty path or one with a NUL; `source_unreadable`.
     """
     if not os.fspath(path) or "\0" in os.fspath(path):
         raise SourceError("source_invalid", f"{os.fspath(path)!r} names no folder or file; give its path")
-    if Path(path).is_file():
+    try:
+        single = Path(path).is_file()
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise SourceError(
+            "source_unreadable", f"{os.fspath(path)} cannot be read ({error.strerror})"
+        ) from error
+    if single:
         return file_uri(path)
     uri = uri_of(os.path.realpath(path))
     return uri if uri.endswith("/") else uri + "/"

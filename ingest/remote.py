@@ -40,7 +40,12 @@ def check_uri(uri: str) -> str:
     Raises:
         SourceError: `source_invalid`, another scheme, or something that may hold a secret.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # which may repeat a password
+        raise SourceError(
+            "source_invalid", "the source's host cannot be read; write it as scheme://host/path"
+        ) from None
     shown = f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
     if parts.scheme not in SCHEMES:
         raise SourceError(
@@ -210,14 +215,28 @@ class RemoteSource:
         Path(kept).parent.mkdir(exist_ok=True)
         draft = f"{kept}.part"
         try:
-            self._files.get_file(self._path(uri), draft)
+            self._files.get_file(self._path(uri), draft, callback=_at_most(self._limit))
         except FileNotFoundError as error:
             raise ParseError("vanished", "it was there when the source was listed", transient=True) from error
+        except ParseError:
+            Path(draft).unlink(missing_ok=True)
+            raise
         except Exception as error:
             raise ParseError(
                 "unreadable", f"it could not be fetched ({said(error)})", transient=True
             ) from error
         Path(draft).rename(kept)
+
+
+def _at_most(limit: int) -> Any:
+    """Tells fsspec to end a download that brings more than it said, or that said nothing."""
+    from fsspec.callbacks import Callback
+
+    def check(_: int | None, value: int) -> None:
+        if value > limit:
+            raise ParseError("too_large", f"over {limit} bytes, and FILE_BYTES allows no more")
+
+    return Callback(hooks={"limit": check})
 
 
 def _takes(selection: Selection, place: str) -> bool:

@@ -9,6 +9,7 @@ ends what arrived before it: an older upload never comes back over a newer one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -177,15 +178,16 @@ class Spool:
         return number
 
     def clean(self) -> None:
-        """Remove what a killed process left half made or half removed; for the owner, at its start."""
+        """Remove what a killed process left half made or removed: for the owner, before it takes anything."""
         if self._root.is_dir():
             for left in self._root.glob(".*"):
                 if left.name.startswith(_MARK) and time() - left.stat().st_mtime < _MARK_SECONDS:
                     continue
-                if left.is_dir() and not left.is_symlink():
-                    shutil.rmtree(left)
-                else:
-                    left.unlink()
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile by who had begun to
+                    if left.is_dir() and not left.is_symlink():
+                        shutil.rmtree(left)
+                    else:
+                        left.unlink()
 
     def _forget(self, folder: Path) -> bool:
         aside = folder.with_name(f".{folder.name}")

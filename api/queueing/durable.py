@@ -52,6 +52,8 @@ class DurableDesk(Desk):
         self._guard = threading.Lock()
         self._opened: Database | None = None
         self._executor: Executor | None = None
+        if not (self._worker and self._shared):
+            service.spool.clean()  # now: when the queue is opened, uploads are being handed in
 
     def start(self) -> None:
         """Open the queue, go on with what an earlier process left in it, and take up its uploads."""
@@ -59,7 +61,6 @@ class DurableDesk(Desk):
         if self._worker and self._shared:
             return  # the uploads are the owner's to hand in
         known = {record.order.entry for record in database.open()}
-        self._service.spool.clean()
         for spooled in self._service.spool.waiting():
             if spooled.folder.name not in known:
                 self._service.ingest_upload(spooled)
@@ -160,7 +161,8 @@ class DurableDesk(Desk):
         """Whether a job may have looked at its source already: else it is as good as a new one."""
         if record.status != "PENDING":
             return False
-        return self._shared or self._jobs.get(record.order.tenant, record.id) is not None
+        here = self._jobs.get(record.order.tenant, record.id)
+        return self._shared or (here is not None and here.status != "queued")
 
     def _in_use(self) -> bool:
         """Whether there can be jobs: without a file of them nothing need be opened to say no."""
@@ -188,6 +190,8 @@ class DurableDesk(Desk):
             job = self.run_here(order, job_id)
         except JobError as error:
             raise InterruptedJob from error
+        if self._database().status(job_id)[0] == "CANCELLED":  # before it was known here
+            self._jobs.cancel(job)
         mine = self._told_of(job) if self._shared else self._waited_for(job)
         if not mine or (job.error is not None and job.error[0] == CLOSING):
             raise InterruptedJob

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import socket
@@ -26,6 +27,17 @@ from embedder.types import Embedder, Floats, ModelDescription, Offsets, SpannedT
 
 DIMENSION = 16
 CHUNK_TOKENS = 24
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command that ran in this process logs to a stream that is closed after it."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    for handler in [one for one in root.handlers if one not in before]:
+        root.removeHandler(handler)
+    root.setLevel(level)
 
 
 class WordEmbedder:

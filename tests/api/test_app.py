@@ -90,6 +90,16 @@ def test_an_upload_has_its_own_limit(small: TestClient, kind: str) -> None:
         assert "UPLOAD_BYTES" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(("method", "path"), [("POST", "/search"), ("PUT", "/documents"), ("POST", "/jobs")])
+def test_where_no_files_are_taken_the_limit_of_a_body_holds_for_them(
+    small: TestClient, method: str, path: str
+) -> None:
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    answer = small.request(method, path, content=b" " * 110, headers=headers)
+    assert answer.status_code == 413
+    assert "BODY_BYTES" in answer.json()["error"]["message"]
+
+
 @pytest.fixture(scope="module")
 def guarded(shared: Service) -> TestClient:
     return TestClient(LoopbackOnly(create_app(shared)), raise_server_exceptions=False)

@@ -155,6 +155,68 @@ def test_an_upload_that_waits_is_part_of_it(
     assert finish(admin(again), job["id"])["counts"]["added"] == 1
 
 
+def test_an_upload_that_is_overtaken_meanwhile_does_not_come_back(
+    service: Service,
+    filled: TestClient,
+    open_service: OpenService,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its copy was made before the index was: there the document is newer, or deleted."""
+    gate, began = threading.Event(), threading.Event()
+
+    def hold(job: Any, progress: Any, stop: Callable[[], bool]) -> Any:
+        began.set()
+        while not stop() and not gate.wait(0.01):
+            pass
+        return job.report
+
+    service.jobs.submit("default", "default", "x", hold)
+    began.wait()
+    filled.post("/documents", json={"text": "The first.", "uri": "upload:waits"})
+    (waiting,) = service.spool.waiting()
+    copied = backup._uploads
+
+    def and_then(*given: Any) -> Any:
+        made = copied(*given)
+        assert len(made) == 1
+        service.spool.remove(waiting)  # as when it is ingested, and as when it is deleted
+        return made
+
+    monkeypatch.setattr(backup, "_uploads", and_then)
+    saved(filled, tmp_path / "backup")
+    gate.set()
+    backup.restore(tmp_path / "backup", tmp_path / "again")
+    again = open_service(tmp_path / "again")
+    assert again.desk.all("default") == []
+    assert again.spool.waiting() == []
+
+
+def test_a_collection_that_is_deleted_meanwhile_is_left_out(
+    service: Service, filled: TestClient, hand_in: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_in(filled, "Seals of the other.", collection="other")
+    names = list(backup.catalog.list_collections(service.data))
+    assert len(names) == 2
+    monkeypatch.setattr(backup.catalog, "list_collections", lambda _: names)
+    assert filled.delete("/collections/other").status_code == 204
+    done = saved(filled, tmp_path / "backup")
+    assert [one["collection"] for one in done["indexes"]] == ["default"]
+    backup.restore(tmp_path / "backup", tmp_path / "again")
+
+
+def test_two_backups_into_one_folder_do_not_spoil_each_other(
+    service: Service, filled: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "_check_target", lambda *_: None)  # both had looked
+    saved(filled, tmp_path / "backup")
+    assert code_of(filled.post("/backup", json={"folder": str(tmp_path / "backup")})) == (
+        409,
+        "target_not_empty",
+    )
+    backup.restore(tmp_path / "backup", tmp_path / "again")
+
+
 def test_every_tenant_and_collection_is_in_it(
     service: Service, hand_in: Any, open_service: OpenService, tmp_path: Path
 ) -> None:

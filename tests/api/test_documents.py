@@ -116,6 +116,11 @@ def test_two_files_of_one_name_are_refused_by_name(service: Service) -> None:
     assert service.spool.waiting() == []
 
 
+def long_one(fields: dict[str, Any]) -> str:
+    """What every passage would carry, and is longer than that is worth."""
+    return json.dumps({"text": "a", **fields})
+
+
 @pytest.mark.parametrize(
     ("text", "status", "code", "words"),
     [
@@ -148,6 +153,16 @@ def test_two_files_of_one_name_are_refused_by_name(service: Service) -> None:
         ('{"text": "a", "metadata": {"a\\"b": 1}}', 422, "invalid_request", "no quotes or backslashes"),
         ('{"text": "a", "metadata": {"a\\\\b": 1}}', 422, "invalid_request", "no quotes or backslashes"),
         ('{"text": "a", "metadata": {"language": 3}}', 422, "invalid_request", "a string such as 'en'"),
+        (
+            long_one({"metadata": {"a": "x" * 4001}}),
+            422,
+            "invalid_request",
+            "4001 characters; the limit is 4000",
+        ),
+        (long_one({"metadata": {"a": ["x"] * 257}}), 422, "invalid_request", "257 entries; the limit is 256"),
+        (long_one({"metadata": {"a" * 201: 1}}), 422, "invalid_request", "over 200 characters; shorten it"),
+        (long_one({"title": "x" * 4001}), 422, "invalid_request", "at most 4000 characters"),
+        (long_one({"uri": "upload:" + "x" * 4000}), 422, "invalid_request", "at most 4000 characters"),
     ],
 )
 def test_a_bad_text_is_refused_before_anything_is_kept(

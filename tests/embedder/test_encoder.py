@@ -25,6 +25,7 @@ from embedder.families import can_pack, read_weights
 from embedder.padded import PaddedEncoder
 from embedder.products import FusedProduct, PlainProduct, has_fused_products, make_product
 from embedder.types import Task
+from embedder.varlen import choose_attention
 
 # One alone, a pack of short ones, lengths around every rounding, more than one row block.
 PACKS = [
@@ -91,6 +92,23 @@ def test_the_last_layer_computes_only_what_is_kept(kind, monkeypatch):
         assert rows == [computed]
         for ids, states, (start, end) in zip(asked, given, kept, strict=True):
             torch.testing.assert_close(states, plain(reference, ids)[start:end], atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_what_is_kept_is_what_would_have_been_computed(dtype, jina_folder):
+    """With a task's adapter in the last layer, and whatever computes."""
+    checkpoint = find_checkpoint(str(jina_folder))
+    source = load_model(checkpoint, dtype, "cpu")
+    load_adapters(source, checkpoint)
+    weights = read_weights(source, checkpoint.description.adapters, partial(make_product, dtype=dtype))
+    encoder = PackedEncoder(weights, choose_attention(torch.device("cpu"), dtype))
+    asked = sequences([400, 130, 90, 40, 12])
+    kept = [(80, 320), (0, 1), (20, 90), (1, 39), (11, 12)]
+    for task in Task:
+        whole = encoder.states(task, asked)
+        for part, states, (start, end) in zip(encoder.states(task, asked, kept), whole, kept, strict=True):
+            torch.testing.assert_close(part, states[start:end], atol=2e-2, rtol=1e-2)
+            assert closeness(part, states[start:end]) >= (0.999999 if dtype == torch.float32 else 0.9999)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

@@ -129,8 +129,8 @@ def test_each_family_in_eight_bits_is_close_to_transformers_in_float32(kind, dty
         wanted = plain(reference, ids)
         assert states.dtype == torch.float32
         assert closeness(states, wanted) >= 0.99
-        if len(ids) > 1:  # errors even out
-            assert closeness(states.mean(0), wanted.mean(0)) >= 0.999
+        # Measured: .9987 at least for one token (XLM-RoBERTa), whose errors no mean evens out, .9995 else.
+        assert closeness(states.mean(0), wanted.mean(0)) >= (0.999 if len(ids) > 1 else 0.998)
 
 
 @needs_int8

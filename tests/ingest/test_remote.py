@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import logging
 import os
@@ -233,6 +234,26 @@ def test_what_is_too_large_is_not_fetched(ingest: Ingest, web: Any) -> None:
     assert "/big.txt" not in server.asked
 
 
+def test_what_turns_out_to_be_too_large_is_not_fetched_to_its_end(ingest: Ingest, web: Any) -> None:
+    url, root, server = web
+    (root / "big.txt").write_bytes(b"x" * 90_000)
+    served = server.copyfile
+
+    def more(handler: Server, source: Any, output: Any) -> None:
+        if handler.path == "/big.txt":  # a length that a HEAD request told differently
+            handler.close_connection = True
+            source = io.BytesIO(b"x" * 400_000)
+        served(handler, source, output)
+
+    def length(handler: Server, keyword: str, value: str) -> None:
+        if not (handler.command == "GET" and handler.path == "/big.txt" and keyword == "Content-Length"):
+            Server.send_header(handler, keyword, value)
+
+    server.copyfile, server.send_header = more, length
+    report = ingest(f"{url}/")
+    assert [(one.code, "over 100000 bytes" in one.message) for one in report.failed] == [("too_large", True)]
+
+
 def test_a_source_that_is_gone_or_suddenly_empty_is_refused(
     index: Index, ingest: Ingest, memory: Any, web: Any
 ) -> None:
@@ -269,6 +290,8 @@ def test_a_dry_run_counts_and_fetches_nothing(index: Index, ingest: Ingest, web:
         "https://host/docs/#hunter2",
         "ftp://host/docs",
         "ssh://me:hunter2@host/docs",
+        "https://me:hunter2@[host/docs",
+        "https://me:hunter2@ho\u2100st/docs",
     ],
 )
 def test_a_uri_that_may_hold_a_secret_is_refused_without_repeating_it(uri: str) -> None:

@@ -87,6 +87,12 @@ def test_a_single_file_is_a_source_named_by_its_own_uri(tmp_path: Path) -> None:
     assert [file.uri for file in scan(path).files] == [file_uri(path)]
 
 
+def test_a_name_that_the_system_cannot_take_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as error:
+        folder_uri(tmp_path / ("x" * 300))
+    assert error.value.code == "source_unreadable"
+
+
 def test_a_relative_path_names_the_same_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "docs" / "one.txt")
     monkeypatch.chdir(tmp_path)
