@@ -148,7 +148,12 @@ def render(answer: Mapping[str, Any]) -> None:
     output.line(f"mean over sets, for sets and questions never seen: {means}")
     output.line(f"fusion: {from_json(answer['chosen']).label}")
     output.line(f"  instead of {from_json(answer['incumbent']).label}")
-    if not answer["promoted"]:
+    from evaluation.across import LEAST_PROOF
+
+    if not answer["promoted"] and answer["interval"][0] > 0 and len(answer["sets"]) < LEAST_PROOF:
+        few = f"{len(answer['sets'])} sets cannot rule out chance, {LEAST_PROOF} or more can"
+        output.line(f"  not promoted: {few}")
+    elif not answer["promoted"]:
         output.line("  not promoted: the gain does not lie above zero, or nothing beats what is in use")
     elif answer["dry_run"]:
         output.line("  proven, but nothing was changed (--dry-run)")

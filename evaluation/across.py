@@ -28,6 +28,10 @@ from evaluation.tune import TuneError
 LEAST_SETS = 3
 """With two, each is scored by what one other set alone chose."""
 
+LEAST_PROOF = 8
+"""Sets from which on a gain may be called proven. With fewer, all gain by chance too often (three: 1 in 8),
+and drawing sets again makes intervals too short: none that is drawn is worse than the worst."""
+
 PerQuestion = Mapping[str, float]
 
 
@@ -70,7 +74,8 @@ class Choice:
         chosen: best mean over all sets; the incumbent where nothing beats it.
         over_leg, over_incumbent: mean over sets of the held-out differences, with an interval for sets and
             questions never seen.
-        promoted: another configuration was chosen, and its gain over the incumbent lies above zero.
+        promoted: another configuration was chosen, its gain over the incumbent lies above zero, and there
+            were `LEAST_PROOF` sets to show it.
     """
 
     chosen: Configuration
@@ -114,7 +119,7 @@ def choose_across(
         incumbent,
         bootstrap_sets([one for one, _ in against], samples=samples, seed=seed),
         gain,
-        chosen != incumbent and gain.low > 0,
+        chosen != incumbent and gain.low > 0 and len(sets) >= LEAST_PROOF,
         tuple(
             HeldOut(
                 one.name,

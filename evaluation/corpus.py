@@ -34,18 +34,7 @@ BLOCK_DOCUMENTS = 64
 TIMED_QUERIES = 16
 _VERSION = "00000000-0000-0000-0000-000000000000"
 # A cache must not outlive the code that fills it: these decide where chunks end and what their vectors are.
-_CODE = (
-    "embedder.calibration",
-    "embedder.engine",
-    "embedder.pooling",
-    "embedder.quantised",
-    "embedder.request",
-    "embedder.rows",
-    "embedder.windows",
-    "ingest.boundaries",
-    "ingest.chunking",
-    "ingest.sections",
-)
+_CODE = ("embedder", "ingest.boundaries", "ingest.chunking", "ingest.sections")
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""

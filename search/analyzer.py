@@ -209,15 +209,18 @@ class Analyzer:
             values=np.fromiter(terms.values(), dtype=np.float32, count=len(terms)),
         )
 
-    def matches(self, query: str, text: str, language: str = "") -> list[tuple[int, int]]:
+    def matches(
+        self, query: str, text: str, language: str = "", languages: Collection[str] = ()
+    ) -> list[tuple[int, int]]:
         """Where a passage holds a term of the query: (start, end) str indices, ascending, none overlapping.
 
         Args:
             query: as asked.
             text: a passage's.
             language: of the chunk, by which its words are analysed.
+            languages: of the index: what the query leaves out in one of them is not what was asked for.
         """
-        asked = self.query_terms(query, (language,))
+        asked = self.query_terms(query, {language, *languages})
         spans: list[tuple[int, int]] = []
         for term, start, end in self.terms(text, language):
             if term not in asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from functools import lru_cache
+from itertools import pairwise
 
 # Soft hyphen, word joiner, byte order mark and the two zero-width joiners stand inside words.
 _INVISIBLE = dict.fromkeys((0x00AD, 0x200C, 0x200D, 0x2060, 0xFEFF))
@@ -32,19 +33,18 @@ def origins(text: str) -> list[int]:
     """
     if text.isascii():
         return list(range(len(text) + 1))
-    starts: list[int] = []
-    pieces: list[str] = []
-    begin = 0
-    for end in range(1, len(text) + 1):
-        if end < len(text) and _joins(text[end]):
-            continue
-        piece = _normal_piece(text[begin:end])
-        pieces.append(piece)
-        starts += [begin] * len(piece)
-        begin = end
     whole = normal(text)
-    if "".join(pieces) != whole:  # pieces that are not normal side by side: rare enough to be coarse about
-        starts = [min(place, len(text)) for place in range(len(whole))]
+    for cut in (_cut, _cut_apart):
+        pieces = cut(text)
+        if "".join(map(_normal_piece, pieces)) == whole:
+            break
+    else:
+        pieces = [text]
+    starts: list[int] = []
+    begin = 0
+    for piece in pieces:
+        starts += [begin] * len(_normal_piece(piece))
+        begin += len(piece)
     return [*starts, len(text)]
 
 
@@ -60,6 +60,23 @@ class Places:
         while self._starts[end] == last:  # one character that became several is taken whole
             end += 1
         return self._starts[start], self._starts[end]
+
+
+def _cut(text: str) -> list[str]:
+    """Before each character that nothing joins to the one before it."""
+    places = [0, *(place for place in range(1, len(text)) if not _joins(text[place])), len(text)]
+    return [text[start:end] for start, end in pairwise(places)]
+
+
+def _cut_apart(text: str) -> list[str]:
+    """As `_cut`, but not between what has another normal form side by side: old encodings' Hangul letters."""
+    pieces: list[str] = []
+    for piece in _cut(text):
+        if pieces and normal(pieces[-1] + piece) != normal(pieces[-1]) + normal(piece):
+            pieces[-1] += piece
+        else:
+            pieces.append(piece)
+    return pieces
 
 
 def _joins(character: str) -> bool:

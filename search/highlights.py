@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from search.analyzer import Analyzer
 from search.answer import Marks
@@ -12,7 +12,7 @@ from search.sentences import sentences
 Span = tuple[int, int]
 
 
-def mark(analyzer: Analyzer, query: str, text: str, language: str) -> Marks:
+def mark(analyzer: Analyzer, query: str, text: str, language: str, languages: Collection[str] = ()) -> Marks:
     """Mark a passage as the analyser reads it: `ferries` where the query says `ferry`.
 
     Args:
@@ -20,8 +20,9 @@ def mark(analyzer: Analyzer, query: str, text: str, language: str) -> Marks:
         query: as asked.
         text: the passage's.
         language: of its document.
+        languages: of the index.
     """
-    spans = tuple(analyzer.matches(query, text, language))
+    spans = tuple(analyzer.matches(query, text, language, languages))
     terms = [{one.term for one in analyzer.terms(text[start:end], language)} for start, end in spans]
     return Marks(spans, _best(sentences(text), spans, terms) if spans else None)
 

@@ -91,7 +91,7 @@ class Searcher:
             except _ChangedError:
                 continue
             if request.highlight:
-                hits = [self._marked(request.query, hit) for hit in hits]
+                hits = [self._marked(request.query, hit, languages) for hit in hits]
             done = time.perf_counter()
             took = Timing(
                 embed=(embedded - started) * 1e3,
@@ -105,9 +105,9 @@ class Searcher:
             f"the index changed during each of {_ATTEMPTS} attempts to answer; ask again in a moment"
         )
 
-    def _marked(self, query: str, hit: Hit) -> Hit:
-        passage = hit.passage
-        found = mark(self._analyzer, query, passage.chunk.text, passage.chunk.language)
+    def _marked(self, query: str, hit: Hit, languages: Sequence[str]) -> Hit:
+        chunk = hit.passage.chunk
+        found = mark(self._analyzer, query, chunk.text, chunk.language, languages)
         return replace(hit, marks=found)
 
     def _query(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ OVERHEAD = 4
 
 POINT_BYTES = 2048
 """What a point takes beside its vectors and texts."""
+
+_TOLD = ("uri", "source", "title", "metadata", "numbers", "dates", "truths", "exact_metadata")
+"""Fields of any length that a document's passages carry, each of them."""
 
 EMPTY_BYTES = 96 * 2**20
 """What an index without points may take: 84 MiB in memory file systems, less where files may have holes."""
@@ -40,7 +44,14 @@ def check_space(directory: Path, floor: int, size: int) -> None:
 
 def chunks_bytes(payloads: Sequence[Payload], vectors: Vectors, dimensions: Sequence[int]) -> int:
     """Bytes that these chunks may take, with a vector of each of these sizes."""
-    words = sum(4 * (len(one["text"]) + len(one["context"])) + POINT_BYTES for one in payloads)
+    told: dict[str, int] = {}
+    for one in payloads:
+        if one["document_id"] not in told:  # every passage carries what is said of its document
+            told[one["document_id"]] = sum(len(json.dumps(one[name])) for name in _TOLD if name in one)
+    words = sum(
+        4 * (len(one["text"]) + len(one["context"])) + told[one["document_id"]] + POINT_BYTES
+        for one in payloads
+    )
     sparse = sum(8 * len(one.indices) for one in vectors.sparse)
     dense = 2 * vectors.dense.nbytes * sum(dimensions) // max(dimensions)
     return OVERHEAD * (words + dense + sparse)

@@ -2,7 +2,8 @@
 
 A key without a value matches no comparison but `ne` and `nin`, which are exactly `not eq` and `not in`. A
 list matches when any of its values does. Numbers compare as numbers, whatever their type; fractions that
-differ by a few units in the last place count as equal in every store but the one in memory. `page` is any
+differ by a few units in the last place, and for ranges whole numbers from 2**53 on that are as near, count as
+equal in every store but the one in memory. `page` is any
 page of the chunk's range. Dates are RFC 3339; a time without a zone is UTC.
 """
 

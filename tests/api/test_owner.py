@@ -387,10 +387,12 @@ def test_two_ingests_at_once_both_end_well(
         out, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, errors
         reports.append(json.loads(out))
-    # The later one joins the job of the earlier where that still waits to begin; then both report the same.
     jobs = latewood("jobs", data=data)["jobs"]
     assert sum(job["counts"]["added"] for job in jobs) == 3
-    assert len(jobs) == 2 or reports[0] == reports[1]
+    # The later one joins the job of the earlier where that still waits to begin; then both report the same.
+    # Where the earlier one closes first, what it leaves in the queue may have begun before it is asked for
+    # again: that is a third job, with nothing to add.
+    assert len(jobs) in {2, 3} or (len(jobs), reports[0]) == (1, reports[1])
     assert [report["documents"] for report in reports] == [3, 3]
 
 

@@ -218,8 +218,9 @@ def test_several_sets_choose_one_fusion_which_becomes_the_default(
     tune: Any, several: Any, home: Path
 ) -> None:
     benches = several(convex_is_better)
-    answer = tune("a", "b", "foreign", "--foreign", "0.25,1")
-    assert (answer["datasets"], answer["queries"]) == (["a", "b", "foreign"], 120)
+    names = [*"abcdefg", "foreign"]
+    answer = tune(*names, "--foreign", "0.25,1")
+    assert (answer["datasets"], answer["queries"]) == (names, 320)
     assert answer["configurations"] == 2 * 9 * 2
     assert (answer["promoted"], answer["chosen"]["weights"]) == (True, {"bm25": 0.3, "dense": 0.7})
     assert answer["interval"][0] > 0
@@ -230,11 +231,11 @@ def test_several_sets_choose_one_fusion_which_becomes_the_default(
         assert 0 < one["p_adjusted"] <= 1
     current = read(home).now.current
     assert current is not None
-    assert (current.dataset, current.queries) == ("a, b, foreign", 120)
+    assert (current.dataset, current.queries) == (", ".join(names), 320)
     assert current.configuration.fusion.weights == {"bm25": 0.3, "dense": 0.7}
     assert all({"bm25", "dense"} <= {one.mode for one in bench.asked} for bench in benches)
     # What is the same to a set without foreign questions is scored once.
-    assert [len(bench.asked) for bench in benches] == [18 + 2, 18 + 2, 36 + 2]
+    assert [len(bench.asked) for bench in benches] == [18 + 2] * 7 + [36 + 2]
 
 
 def test_a_set_of_several_is_scored_by_its_own_passages_where_it_has_them(
@@ -250,10 +251,19 @@ def test_a_set_of_several_is_scored_by_its_own_passages_where_it_has_them(
 
 def test_people_are_told_of_several_sets_in_a_table(several: Any, data: Path, home: Path) -> None:
     several(convex_is_better)
-    told = CliRunner().invoke(app, ["a", "b", "c", "--dry-run", "--data", str(data)]).stdout
-    assert told.startswith("3 sets, 120 questions, ndcg@10; each by the best on the others of 18 fusions")
-    assert [line[0] for line in told.splitlines()[2:5]] == ["a", "b", "c"]
+    told = CliRunner().invoke(app, [*"abcdefgh", "--dry-run", "--data", str(data)]).stdout
+    assert told.startswith("8 sets, 320 questions, ndcg@10; each by the best on the others of 18 fusions")
+    assert [line[0] for line in told.splitlines()[2:10]] == list("abcdefgh")
     assert "proven, but nothing was changed (--dry-run)" in told
+    assert read(home) == Defaults()
+
+
+def test_so_few_sets_that_chance_is_not_ruled_out_promote_nothing(
+    several: Any, data: Path, home: Path
+) -> None:
+    several(convex_is_better)
+    told = CliRunner().invoke(app, [*"abc", "--data", str(data)]).stdout
+    assert "not promoted: 3 sets cannot rule out chance, 8 or more can" in told
     assert read(home) == Defaults()
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from api.build import Service
 from api.commands import CommandError
-from api.owner import SocketServer, private_socket, socket_path, try_lock
+from api.owner import SocketServer, private_socket, socket_path, take_over
 from api.settings import Settings
 from api.watch import Following, follow, render
 from ingest.watch import Pace
@@ -128,17 +128,7 @@ def watching(settings: Settings, folder: Path) -> Iterator[Callable[..., Watchin
 @contextlib.contextmanager
 def serving(settings: Settings) -> Iterator[Service]:
     """What `serve` is to other commands: an owner that came to stay."""
-    with Client(socket=socket_path(settings.data), timeout=PATIENCE) as client:
-        client.call("POST", "/owner/yield")
-    taken: list[int] = []
-
-    def take() -> bool:
-        handle = try_lock(settings.data)
-        taken.extend([] if handle is None else [handle])
-        return handle is not None
-
-    until(take, "the watch makes room")
-    (handle,) = taken
+    handle = take_over(settings)
     try:
         with contextlib.closing(Service(settings, lock_fd=handle)) as service:
             server = SocketServer(service, private_socket(settings.data))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.across import LEAST_SETS, Scored, choose_across
+from evaluation.across import LEAST_PROOF, LEAST_SETS, Scored, choose_across
 from evaluation.configuration import Configuration
 from evaluation.statistics import StatisticsError, bootstrap_sets, paired_bootstrap
 from evaluation.tune import TuneError
@@ -51,10 +51,13 @@ def test_each_set_is_scored_by_what_is_best_on_the_others_and_held_against_its_b
 
 
 def test_a_gain_that_all_sets_share_is_promoted_and_one_that_a_single_set_has_is_not() -> None:
-    shared = choose_across([made(str(n), (0.5, 0.55), seed=n) for n in range(6)], INCUMBENT, samples=500)
+    alike = [made(str(n), (0.5, 0.55), seed=n) for n in range(LEAST_PROOF)]
+    shared = choose_across(alike, INCUMBENT, samples=500)
     assert (shared.chosen, shared.promoted) == (OTHERS[0], True)
     assert shared.over_incumbent.mean == pytest.approx(0.05)
-    lone = [made("lone", (0.5, 0.9)), *(made(str(n), (0.5, 0.49), seed=n) for n in range(5))]
+    few = choose_across(alike[1:], INCUMBENT, samples=500)
+    assert (few.chosen, few.promoted, few.over_incumbent.low > 0) == (OTHERS[0], False, True)
+    lone = [made("lone", (0.5, 0.9)), *(made(str(n), (0.5, 0.49), seed=n) for n in range(LEAST_PROOF - 1))]
     found = choose_across(lone, INCUMBENT, samples=500)
     assert (found.chosen, found.promoted) == (OTHERS[0], False)
     assert found.sets[0].chosen == INCUMBENT
@@ -76,10 +79,31 @@ def test_noise_is_not_promoted() -> None:
                 {one: by_question(random.normal(0.5, 0.3, 30)) for one in (INCUMBENT, *OTHERS)},
                 {"bm25": by_question(random.normal(0.5, 0.3, 30))},
             )
-            for number in range(6)
+            for number in range(LEAST_PROOF)
         ]
         promoted += choose_across(sets, INCUMBENT, samples=200, seed=trial).promoted
     assert promoted <= 4
+
+
+def test_sets_that_gain_and_lose_by_chance_are_promoted_seldom() -> None:
+    """One alternative, as often better as worse, by far more than a set's questions tell by noise."""
+    random = np.random.default_rng(11)
+    promoted = 0
+    for trial in range(200):
+        gains = random.normal(0, 0.05, LEAST_PROOF)
+        sets = [
+            Scored(
+                str(number),
+                {
+                    INCUMBENT: by_question(base := random.normal(0.5, 0.02, 40)),
+                    OTHERS[0]: by_question(base + gain + random.normal(0, 0.005, 40)),
+                },
+                {"bm25": by_question(base)},
+            )
+            for number, gain in enumerate(gains)
+        ]
+        promoted += choose_across(sets, INCUMBENT, samples=200, seed=trial).promoted
+    assert promoted <= 14
 
 
 def test_what_cannot_be_chosen_from_is_refused() -> None:

@@ -397,3 +397,11 @@ def test_matches_are_the_places_of_the_querys_terms():
     found = Analyzer().matches("What is the age of trees?", text)
     assert [text[start:end] for start, end in found] == ["age", "tree"]
     assert Analyzer().matches("whale", text) == []
+
+
+def test_what_a_question_leaves_out_in_a_language_of_the_index_is_not_found_in_a_passage_of_another():
+    """`war` and `die` are words of an English passage; who asks in German did not ask for them."""
+    text = "The war goes on and soldiers die before the Ernte."
+    found = Analyzer().matches("wie war die Ernte", text, "en", ("de", "en"))
+    assert [text[start:end] for start, end in found] == ["Ernte"]
+    assert len(Analyzer().matches("wie war die Ernte", text, "en")) == 3

@@ -33,6 +33,23 @@ def test_origins_fit_the_normal_form(text):
     assert found[-1] == len(text)
 
 
+@given(st.text(alphabet="ab ½ﬁ™㈜ㄱㅇㅏㅐ가\u11ab\u1161e\u0301\u00adｶﾞ²", min_size=1, max_size=12))
+def test_what_a_place_names_has_the_stretch_in_its_normal_form(text):
+    whole, places = normal(text), Places(text)
+    for start in range(len(whole)):
+        for end in range(start + 1, len(whole) + 1):
+            first, last = places.span(start, end)
+            assert 0 <= first < last <= len(text)
+            assert whole[start:end] in normal(text[first:last])
+
+
+@pytest.mark.parametrize("text", ["ㅇㅏ ½ ½ ferry", "자음 ㄱㅏ: ㈜한국 … ㈜대한 … ferry", "ㅋㅠ and ferry"])
+def test_a_word_behind_letters_that_join_into_a_syllable_is_found_where_it_stands(text):
+    at = normal(text).index("ferry")
+    start, end = Places(text).span(at, at + len("ferry"))
+    assert text[start:end] == "ferry"
+
+
 def test_a_character_that_became_several_is_taken_whole():
     assert normal("a¼b") == "a1⁄4b"
     assert [Places("a¼b").span(start, start + 1) for start in range(5)] == [(0, 1), *[(1, 2)] * 3, (2, 3)]

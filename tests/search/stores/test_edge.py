@@ -336,7 +336,9 @@ def test_calls_are_made_in_the_order_in_which_they_were_asked_for(open_edge, mon
     with store._lock:
         for waiting, thread in enumerate(threads, start=2):
             thread.start()
+            deadline = time.monotonic() + 60
             while len(store._lock._waiting) < waiting:
+                assert time.monotonic() < deadline, "the call never came to the lock"
                 time.sleep(0.001)
     for thread in threads:
         thread.join()

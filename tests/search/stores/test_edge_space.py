@@ -63,6 +63,17 @@ def disk() -> Iterator[SmallDisk]:
             subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+def test_what_every_passage_says_of_its_document_counts_as_often_as_it_is_written(disk, kit):
+    """Numbers are written three times into each of 200 passages: 100 MB for what was handed in once."""
+    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    metadata = {f"key{one}": [one + number / 7 for number in range(256)] for one in range(20)}
+    heavy = kit.passages(kit.document("heavy", metadata=metadata), "v", ["elm"] * 200)
+    with pytest.raises(DiskFullError, match="nothing was written"):
+        kit.write(store, heavy)
+    kit.commit(store, "light", ["elm"] * 200)
+    store.close()
+
+
 def record_of(store, passages) -> Record:
     (manifest,) = store.get_manifests([passages[0].document.id])
     return Record(manifest, tuple(one.chunk for one in passages))
