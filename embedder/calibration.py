@@ -27,7 +27,7 @@ SENTENCES = (
 """What a model is shown. Loud channels are the same few whatever is said, so little is enough."""
 
 # A channel is loud when its largest value is so many times the median channel's; so many count at most.
-_LOUD, _MOST = 3.0, 16
+_LOUD, _MOST = 2.0, 32
 
 
 class DraftProduct:

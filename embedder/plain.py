@@ -66,7 +66,7 @@ def read_plain(checkpoint: Checkpoint, dtype: torch.dtype, device: str) -> Any:
 
     Args:
         checkpoint: one that `is_plain`.
-        dtype: of the weights in memory.
+        dtype: of the weights in memory, but for those of norms, which are float32.
         device: where to.
 
     Returns:
@@ -75,6 +75,8 @@ def read_plain(checkpoint: Checkpoint, dtype: torch.dtype, device: str) -> Any:
     Raises:
         CheckpointError: a tensor is missing, left over or of another shape, or a file cannot be read.
     """
+    import torch
+
     stored = stored_tensors(checkpoint.files)
     defaults = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "type_vocab_size": 2}
     known = {"model_type": checkpoint.family, "pad_token_id": checkpoint.pad_token}
@@ -83,8 +85,10 @@ def read_plain(checkpoint: Checkpoint, dtype: torch.dtype, device: str) -> Any:
     _require_fit(checkpoint, stored, places, _shapes(config))
 
     def read(name: str) -> SimpleNamespace:
+        # Norms run in float32, and what rounding makes of their weights is the same for every token.
+        precision = torch.float32 if name.endswith("LayerNorm") else dtype
         kinds = [kind for kind in ("weight", "bias") if f"{name}.{kind}" in places]
-        found = {kind: read_tensor(stored, places[f"{name}.{kind}"], dtype).to(device) for kind in kinds}
+        found = {kind: read_tensor(stored, places[f"{name}.{kind}"], precision).to(device) for kind in kinds}
         return SimpleNamespace(**found, eps=config.layer_norm_eps)
 
     embeddings = {name: read(f"embeddings.{name}") for name in (*_TABLES, "LayerNorm")}

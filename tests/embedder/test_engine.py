@@ -291,7 +291,7 @@ def test_bfloat16_stays_close_to_float32(minilm):
         close = cosines(embedder.embed_texts(texts, Task.PASSAGE), minilm.embed_texts(texts, Task.PASSAGE))
     finally:
         embedder.close()
-    assert close.min() >= 0.99988
+    assert close.min() >= 0.9999
 
 
 @pytest.mark.parametrize("task", list(Task))

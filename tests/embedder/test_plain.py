@@ -101,8 +101,9 @@ def test_other_formats_are_converted_on_their_way(dtype, bert, tmp_path):
     state = {key: value.to(dtype) for key, value in bert.state_dict().items()}
     found = parameters(plain(write(tmp_path / "model", bert, state), torch.bfloat16))
     for name, value in state.items():
-        assert found[name].dtype == torch.bfloat16
-        assert torch.equal(found[name], value.to(torch.bfloat16)), name
+        wanted = torch.float32 if "LayerNorm" in name else torch.bfloat16  # norms run in float32
+        assert found[name].dtype == wanted
+        assert torch.equal(found[name], value.to(wanted)), name
 
 
 def test_a_pickled_file_gives_the_same(bert, tmp_path):
