@@ -260,7 +260,8 @@ def _uploads(service: Service, files: Path) -> list[tuple[Spooled, list[Saved]]]
         except FileNotFoundError:  # taken in meanwhile: its document is in the index
             shutil.rmtree(files / spooled.folder.relative_to(service.data))
             continue
-        saved.append((spooled, made))
+        if made:  # else it was gone before anything of it was copied
+            saved.append((spooled, made))
     return saved
 
 

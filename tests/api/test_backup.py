@@ -16,6 +16,7 @@ from api import backup
 from api.app import Admin, create_app
 from api.build import Service
 from api.errors import ApiError
+from ingest.uploads import Spooled, Upload
 
 OpenService = Callable[..., Service]
 QUESTIONS = ("seals in March", "the lighthouse keeper", "ropes and knots")
@@ -190,6 +191,18 @@ def test_an_upload_that_is_overtaken_meanwhile_does_not_come_back(
     again = open_service(tmp_path / "again")
     assert again.desk.all("default") == []
     assert again.spool.waiting() == []
+
+
+def test_an_upload_that_is_taken_in_before_it_is_copied_fails_no_backup(
+    service: Service, filled: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was seen to wait, and is gone when its folder is read."""
+    gone = Spooled(
+        Upload("default", "default", "upload:gone", "a.txt", "", {}), service.data / "uploads" / "1-gone"
+    )
+    monkeypatch.setattr(service.spool, "waiting", lambda: [gone])
+    saved(filled, tmp_path / "backup")
+    assert not (tmp_path / "backup" / "files" / "uploads").exists()
 
 
 def test_a_collection_that_is_deleted_meanwhile_is_left_out(
