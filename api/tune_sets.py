@@ -124,6 +124,7 @@ def _difference(against: str, found: Comparison) -> dict[str, Any]:
 
 def render(answer: Mapping[str, Any]) -> None:
     """A row for each set, then what was chosen."""
+    from evaluation.across import LEAST_PROOF
     from evaluation.configuration import from_json
 
     output.line(
@@ -148,8 +149,6 @@ def render(answer: Mapping[str, Any]) -> None:
     output.line(f"mean over sets, for sets and questions never seen: {means}")
     output.line(f"fusion: {from_json(answer['chosen']).label}")
     output.line(f"  instead of {from_json(answer['incumbent']).label}")
-    from evaluation.across import LEAST_PROOF
-
     if not answer["promoted"] and answer["interval"][0] > 0 and len(answer["sets"]) < LEAST_PROOF:
         few = f"{len(answer['sets'])} sets cannot rule out chance, {LEAST_PROOF} or more can"
         output.line(f"  not promoted: {few}")

@@ -52,14 +52,15 @@ class DurableDesk(Desk):
         self._guard = threading.Lock()
         self._opened: Database | None = None
         self._executor: Executor | None = None
-        if not (self._worker and self._shared):
+        self._hands_in = not (self._worker and self._shared)  # else the uploads are the owner's
+        if self._hands_in:
             service.spool.clean()  # now: when the queue is opened, uploads are being handed in
 
     def start(self) -> None:
         """Open the queue, go on with what an earlier process left in it, and take up its uploads."""
         database = self._database(work=True)
-        if self._worker and self._shared:
-            return  # the uploads are the owner's to hand in
+        if not self._hands_in:
+            return
         known = {record.order.entry for record in database.open()}
         for spooled in self._service.spool.waiting():
             if spooled.folder.name not in known:
@@ -190,14 +191,14 @@ class DurableDesk(Desk):
             job = self.run_here(order, job_id)
         except JobError as error:
             raise InterruptedJob from error
-        if self._database().status(job_id)[0] == "CANCELLED":  # before it was known here
-            self._jobs.cancel(job)
         mine = self._told_of(job) if self._shared else self._waited_for(job)
         if not mine or (job.error is not None and job.error[0] == CLOSING):
             raise InterruptedJob
         return job.as_dict()
 
     def _waited_for(self, job: Job) -> bool:
+        if self._database().status(job.id)[0] == "CANCELLED":  # before it was known here
+            self._jobs.cancel(job)
         self._jobs.wait(job)
         return True
 

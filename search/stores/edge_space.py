@@ -44,10 +44,12 @@ def check_space(directory: Path, floor: int, size: int) -> None:
 
 def chunks_bytes(payloads: Sequence[Payload], vectors: Vectors, dimensions: Sequence[int]) -> int:
     """Bytes that these chunks may take, with a vector of each of these sizes."""
-    told: dict[str, int] = {}
-    for one in payloads:
-        if one["document_id"] not in told:  # every passage carries what is said of its document
-            told[one["document_id"]] = sum(len(json.dumps(one[name])) for name in _TOLD if name in one)
+    # Every passage carries what is said of its document: measured once for each.
+    documents = {one["document_id"]: one for one in payloads}
+    told = {
+        key: sum(len(json.dumps(one[name])) for name in _TOLD if name in one)
+        for key, one in documents.items()
+    }
     words = sum(
         4 * (len(one["text"]) + len(one["context"])) + told[one["document_id"]] + POINT_BYTES
         for one in payloads

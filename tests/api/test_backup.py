@@ -58,6 +58,21 @@ def saved(http: TestClient, folder: Path) -> dict[str, Any]:
     return done
 
 
+def hold(service: Service) -> threading.Event:
+    """Keep the one runner busy until the event is set."""
+    gate, began = threading.Event(), threading.Event()
+
+    def run(job: Any, progress: Any, stop: Callable[[], bool]) -> Any:
+        began.set()
+        while not stop() and not gate.wait(0.01):
+            pass
+        return job.report
+
+    service.jobs.submit("default", "default", "x", run)
+    began.wait()
+    return gate
+
+
 def code_of(answer: Any) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
@@ -137,16 +152,7 @@ def check_whole(service: Service, before: set[str], finish: Any) -> None:
 def test_an_upload_that_waits_is_part_of_it(
     service: Service, filled: TestClient, open_service: OpenService, tmp_path: Path, finish: Any
 ) -> None:
-    gate, began = threading.Event(), threading.Event()
-
-    def hold(job: Any, progress: Any, stop: Callable[[], bool]) -> Any:
-        began.set()
-        while not stop() and not gate.wait(0.01):
-            pass
-        return job.report
-
-    service.jobs.submit("default", "default", "x", hold)
-    began.wait()
+    gate = hold(service)
     filled.post("/documents", json={"text": "It waits still.", "uri": "upload:waits"})
     saved(filled, tmp_path / "backup")
     gate.set()
@@ -164,16 +170,7 @@ def test_an_upload_that_is_overtaken_meanwhile_does_not_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its copy was made before the index was: there the document is newer, or deleted."""
-    gate, began = threading.Event(), threading.Event()
-
-    def hold(job: Any, progress: Any, stop: Callable[[], bool]) -> Any:
-        began.set()
-        while not stop() and not gate.wait(0.01):
-            pass
-        return job.report
-
-    service.jobs.submit("default", "default", "x", hold)
-    began.wait()
+    gate = hold(service)
     filled.post("/documents", json={"text": "The first.", "uri": "upload:waits"})
     (waiting,) = service.spool.waiting()
     copied = backup._uploads
