@@ -8,7 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
@@ -31,6 +31,7 @@ from search.types import Manifest, MetadataValue, Passage
 
 router = APIRouter(prefix="/documents", tags=["documents"], responses={"4XX": {"model": ErrorOut}})
 Collection = Annotated[str, Query(description="the collection")]
+_BETWEEN = "/"  # parts the moment from the id in a cursor of the newest documents
 _READ_TRIES = 20
 _READ_PAUSE = 0.02
 
@@ -96,22 +97,42 @@ def list_documents(
     collection: Collection = "default",
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    order: Annotated[
+        Literal["id", "newest"], Query(description="`newest`: by moment of ingestion, newest first")
+    ] = "id",
 ) -> DocumentsOut:
-    """Documents in order of id, a page at a time."""
+    """List documents, one page at a time."""
     store = service.open(tenant, collection).store
+    page = _newest(store, cursor, limit) if order == "newest" else _by_id(store, cursor, limit)
+    return DocumentsOut(documents=[summary(manifest) for manifest in page.found], next_cursor=page.following)
+
+
+class _Page(NamedTuple):
+    """Manifests of one page, and the cursor of the next one (None: this is the last)."""
+
+    found: list[Manifest]
+    following: str | None
+
+
+def _by_id(store: Store, cursor: str | None, limit: int) -> _Page:
     found: list[Manifest] = []
     after = cursor
     while len(found) < limit:
         page = store.list_manifests(after=after, limit=limit)
         found += [manifest for manifest in page if manifest.live is not None]
         if len(page) < limit:
-            return DocumentsOut(
-                documents=[summary(manifest) for manifest in found[:limit]],
-                next_cursor=None if len(found) <= limit else found[limit - 1].id,
-            )
+            return _Page(found[:limit], None if len(found) <= limit else found[limit - 1].id)
         after = page[-1].id
-    return DocumentsOut(
-        documents=[summary(manifest) for manifest in found[:limit]], next_cursor=found[limit - 1].id
+    return _Page(found[:limit], found[limit - 1].id)
+
+
+def _newest(store: Store, cursor: str | None, limit: int) -> _Page:
+    moment, _, last = (cursor or "").partition(_BETWEEN)
+    rows = store.newest(after=(moment, last) if cursor else None, limit=limit)
+    manifests = store.get_manifests([document for _, document in rows])
+    return _Page(
+        [one for one in manifests if one.live is not None],
+        _BETWEEN.join(rows[-1]) if len(rows) == limit else None,
     )
 
 

@@ -6,12 +6,47 @@ const FACETS = ["kind", "language"];
 const MOST_FACETS = 6;
 const MOST_VALUES = 6;
 
-/** Fusion as the controls of one setting say; null where the collection's own is meant. */
+/** Return the fusion that the controls of one setting ask for; null where the collection's own is chosen. */
 function fusionBody(fields, suffix) {
-  const [dense, bm25] = [Number(fields[`dense${suffix}`].value), Number(fields[`bm25${suffix}`].value)];
   const method = fields[`method${suffix}`].value;
-  if (!method && dense === 1 && bm25 === 1) return null;
-  return { method: method || "rrf", weights: { dense, bm25 } };
+  if (!method) return null;
+  const [dense, bm25] = [Number(fields[`dense${suffix}`].value), Number(fields[`bm25${suffix}`].value)];
+  const own = state.own.get(suffix);
+  const constant = own?.method === method && own.k ? { k: own.k } : {};
+  return { method, ...constant, weights: { dense, bm25 } };
+}
+
+/** Show one leg's weight in its slider and next to its label; "–" while it is not known. */
+function showWeight(leg, suffix, weight) {
+  if (weight !== undefined) $(`${leg}${suffix}`).value = weight;
+  $(`${leg}${suffix}-shown`).textContent = weight === undefined ? "–" : String(weight);
+}
+
+/** Show the weights in force of one setting. Disable the controls that change nothing in its mode. */
+function showWeights(suffix) {
+  const fields = $("search").elements;
+  const own = state.own.get(suffix);
+  const chosen = fields[`method${suffix}`].value !== "";
+  const hybrid = fields[`mode${suffix}`].value === "hybrid";
+  fields[`method${suffix}`].disabled = !hybrid;
+  for (const leg of Object.keys(LEGS)) {
+    fields[`${leg}${suffix}`].disabled = !hybrid || !(chosen || own);
+    showWeight(leg, suffix, chosen ? Number(fields[`${leg}${suffix}`].value) : own?.weights[leg]);
+  }
+}
+
+/** A method chosen by hand starts at its own weights where the collection uses it, else at equal ones. */
+function startWeights(suffix) {
+  const method = $(`method${suffix}`).value;
+  const own = state.own.get(suffix);
+  if (!method) return;
+  for (const leg of Object.keys(LEGS)) showWeight(leg, suffix, own?.method === method ? own.weights[leg] : 1);
+}
+
+/** Remember the fusion of the collection, as an answer reports it, and show its weights. */
+function learnFusion(suffix, body, answer) {
+  if (!body.fusion && answer.fusion) state.own.set(suffix, answer.fusion);
+  showWeights(suffix);
 }
 
 /** Facets that are chosen, as a filter: any of the values of each key. */
@@ -49,15 +84,20 @@ async function search(body, second = null) {
   $("status").textContent = "Searching…";
   $("results").setAttribute("aria-busy", "true");
   const signal = supersede("search");
+  state.asked = body; // at once: a setting that changes before the answer asks again
   const headers = { "Content-Type": "application/json" };
   const ask = (asked) => api("search", { method: "POST", headers, body: JSON.stringify(asked), signal });
   const done = await attempt($("search-error"), async () => {
     const [one, other] = await Promise.all([ask(body), second && ask(second)]);
+    learnFusion("", body, one);
+    if (second) learnFusion("-b", second, other);
     showResults({ ...one, grouped: body.group_by === "document" }, other, [body, second ?? body].map(settingName));
   });
   if (signal.aborted) return;
-  state.asked = done ? body : null;
-  if (!done) clearResults();
+  if (!done) {
+    state.asked = null;
+    clearResults();
+  }
   $("results").removeAttribute("aria-busy");
   if (done) {
     remember(body.query);

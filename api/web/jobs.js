@@ -7,7 +7,8 @@ const JOBS_MS = 1000;
 function jobLine(job) {
   const { counts, error } = job;
   const done = ["added", "updated", "unchanged", "deleted"].filter((name) => counts[name]);
-  const parts = [job.status.replace("_", " "), ...done.map((name) => `${counts[name]} ${name}`)];
+  const kind = job.dry_run ? ["dry run, nothing is changed"] : [];
+  const parts = [...kind, job.status.replace("_", " "), ...done.map((name) => `${counts[name]} ${name}`)];
   if (counts.total > 1) parts.push(`${counts.finished} of ${counts.total} files`);
   if (job.errors.length) parts.push(`${plural(job.errors.length, "file")} failed`);
   if (error) parts.push(error.message);

@@ -15,7 +15,7 @@ function documentItem(found) {
 /** A collection that does not exist yet is an empty one. */
 async function fetchDocuments(more, signal) {
   try {
-    return await api(inCollection("documents", { limit: PAGE, ...more }), { signal });
+    return await api(inCollection("documents", { limit: PAGE, order: "newest", ...more }), { signal });
   } catch (error) {
     if (error.code === "collection_not_found") return { documents: [], next_cursor: null };
     throw error;
@@ -172,6 +172,9 @@ async function onCollection() {
   supersede("search");
   state.asked = null;
   state.chosen.clear();
+  state.own.clear();
+  showWeights("");
+  showWeights("-b");
   $("narrow").hidden = true;
   clearResults();
   $("search-error").textContent = "";

@@ -32,10 +32,13 @@ function onSearch(event) {
   askNow();
 }
 
-/** Another setting asks the same question again. */
-function onSetting(event) {
-  const told = $(`${event.target.id}-told`);
-  if (told) told.textContent = event.target.value;
+/** Ask the same question again with the changed setting. A moved slider chooses the method in force by name. */
+function onSetting({ target }) {
+  const suffix = target.id.endsWith("-b") ? "-b" : "";
+  const method = $(`method${suffix}`);
+  if (target.type === "range" && !method.value) method.value = state.own.get(suffix).method;
+  if (target === method) startWeights(suffix);
+  showWeights(suffix);
   $("second").hidden = !$("compare").checked;
   if (state.asked && $("query").value.trim()) $("search").requestSubmit();
 }
@@ -45,7 +48,7 @@ async function onKeyGiven(event) {
   kept(sessionStorage, KEY, $("key").value.trim());
   $("key-form").reset();
   $("key-form").hidden = true;
-  $("search-error").textContent = $("library-error").textContent = $("jobs-error").textContent = "";
+  $("key-error").textContent = "";
   await load();
   $("query").focus();
 }
@@ -71,6 +74,8 @@ async function start() {
   document.addEventListener("keydown", onKey);
   window.addEventListener("popstate", askFromAddress);
   showHistory();
+  showWeights("");
+  showWeights("-b");
   $("query").focus();
   await load();
 }

@@ -6,7 +6,7 @@ const POLL_MS = 500;
 const PAGE = 20;
 const $ = (id) => document.getElementById(id);
 const KEY = "latewood-key";
-const state = { asked: null, cursor: null, uploading: false, chosen: new Map(), hits: [] };
+const state = { asked: null, cursor: null, uploading: false, chosen: new Map(), own: new Map(), hits: [] };
 
 /** What the browser keeps for us, or nothing where it keeps nothing. */
 function kept(storage, name, value) {
@@ -29,9 +29,10 @@ const keyHeader = () => {
 
 /** An answer that is an error, in the service's own words. */
 class ApiError extends Error {
-  constructor(code, message) {
+  constructor(code, message, status = 0) {
     super(message);
     this.code = code;
+    this.status = status;
   }
 }
 
@@ -50,18 +51,19 @@ async function api(path, options = {}) {
 }
 
 function errorFrom(response, text) {
-  if (response.status === 401) askForKey();
   const fallback = `The service answered ${response.status} ${response.statusText}`.trim() + " without saying why.";
   try {
     const { code, message } = JSON.parse(text).error;
-    return new ApiError(code, message || fallback);
+    return new ApiError(code, message || fallback, response.status);
   } catch {
-    return new ApiError("unknown", fallback);
+    return new ApiError("unknown", fallback, response.status);
   }
 }
 
-function askForKey() {
+/** Ask for a key. Every part of the page needs one, so the reason is shown once, here; a first visit has none. */
+function askForKey(reason) {
   $("key-form").hidden = false;
+  $("key-error").textContent = kept(sessionStorage, KEY) ? reason : "";
 }
 
 const running = new Map();
@@ -83,7 +85,8 @@ async function attempt(place, task) {
   } catch (error) {
     if (error.name === "AbortError") return false;
     if (!(error instanceof ApiError)) throw error;
-    place.textContent = error.message;
+    if (error.status === 401) askForKey(error.message);
+    else place.textContent = error.message;
     return false;
   }
 }

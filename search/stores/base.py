@@ -62,6 +62,16 @@ class Store(Protocol):
         """
         ...
 
+    def newest(self, *, after: tuple[str, str] | None = None, limit: int = 100) -> list[tuple[str, str]]:
+        """Return a page of (moment of ingestion, document id) of the documents that answer, newest first.
+
+        Ties are in order of id. `after` is the last entry of the page before.
+
+        Raises:
+            QueryError: `after` does not begin with an ISO 8601 moment.
+        """
+        ...
+
     def in_flight(self) -> list[Manifest]:
         """Manifests with a pending or replaced version, or whose chunks are to be told something."""
         ...

@@ -14,6 +14,7 @@ from search.ranked import RankedList
 from search.stores.dense import check_query, check_vectors
 from search.stores.edge_process import CALL_SECONDS, READS, WorkerDiedError, WorkerProcess, ranked_list
 from search.stores.fair import FairLock
+from search.stores.newest import check_row
 from search.stores.payload import check_cursor, check_info, manifest_from, passage_from
 from search.stores.records import row_of, whole_records
 from search.types import (
@@ -114,6 +115,12 @@ class EdgeStore:
         """See `Store.list_manifests`."""
         check_cursor(after)
         return [manifest_from(text) for text in self._call("list_manifests", source, after, limit)]
+
+    def newest(self, *, after: tuple[str, str] | None = None, limit: int = 100) -> list[tuple[str, str]]:
+        """See `Store.newest`."""
+        check_row(after)
+        rows: list[tuple[str, str]] = self._call("newest", after, limit)
+        return rows
 
     def in_flight(self) -> list[Manifest]:
         """See `Store.in_flight`."""

@@ -13,6 +13,7 @@ from qdrant_client import models
 
 from embedder.types import Floats, SparseVector, Vectors
 from search.facets import Facets, check_key, count
+from search.stores import newest
 from search.stores.convert import query_request, to_filter
 from search.stores.dense import prefix, vector_name
 from search.stores.edge_facets import values_of
@@ -96,6 +97,19 @@ class EdgeIndex:
     def list_manifests(self, source: str | None, after: str | None, limit: int) -> list[str]:
         """A page of manifests as JSON."""
         return self._manifests.page(source, after, limit)
+
+    def newest(self, after: newest.Row | None, limit: int) -> list[newest.Row]:
+        """Return a page of (moment of ingestion, document id), newest first."""
+        where = to_filter(newest.first_chunks(self._manifests.hidden()))
+
+        def scroll(start: str | None, count: int) -> list[newest.Row]:
+            order = edge.OrderBy("ingested", edge.Direction.Desc, start_from=start)
+            records, _ = self._shard.scroll(
+                edge.ScrollRequest(limit=count, filter=where, order_by=order, with_payload=newest.FIELDS)
+            )
+            return newest.rows(records)
+
+        return newest.page(scroll, after, limit)
 
     def in_flight(self) -> list[str]:
         """Manifests with a hidden version, as JSON."""

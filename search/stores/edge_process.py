@@ -25,6 +25,7 @@ READS = frozenset(
     {
         "get_manifests",
         "list_manifests",
+        "newest",
         "in_flight",
         "get_records",
         "list_records",

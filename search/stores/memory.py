@@ -13,6 +13,7 @@ from search.facets import Facets, check_key, count
 from search.stores.dense import check_query, check_vectors, prefix
 from search.stores.exact import Entry, bm25_scores, dense_scores
 from search.stores.filters import check, matches, told
+from search.stores.newest import check_row, order_key
 from search.stores.payload import (
     check_cursor,
     check_info,
@@ -247,6 +248,17 @@ class MemoryStore:
             self._check_open()
             page = sorted(one for one in self._entries if after is None or one > after)[:limit]
             return [self._entries[one].key for one in page]
+
+    def newest(self, *, after: tuple[str, str] | None = None, limit: int = 100) -> list[tuple[str, str]]:
+        """See `Store.newest`."""
+        check_row(after)
+        with self._lock:
+            self._check_open()
+            found = {
+                (entry.passage.document.ingested, entry.key.document_id) for entry in self._visible().values()
+            }
+            ranked = sorted(found, key=order_key)
+            return [row for row in ranked if after is None or order_key(row) > order_key(after)][:limit]
 
     def languages(self) -> list[str]:
         """See `Store.languages`."""

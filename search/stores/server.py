@@ -19,6 +19,7 @@ from search.plan import DensePlan
 from search.stores import server_schema
 from search.stores.dense import check_query, check_vectors
 from search.stores.filters import check
+from search.stores.newest import check_row
 from search.stores.payload import (
     CHUNK,
     MANIFEST,
@@ -249,6 +250,12 @@ class ServerStore:
         where = models.Filter(must=[keyword("type", CHUNK)])
         page = self._points.scroll(where, list(_KEY), after, limit)
         return [ChunkKey(str(one.id), **(one.payload or {})) for one in page]
+
+    def newest(self, *, after: tuple[str, str] | None = None, limit: int = 100) -> list[tuple[str, str]]:
+        """See `Store.newest`."""
+        check_row(after)
+        self._check_open()
+        return self._reads.newest(after, limit)
 
     def languages(self) -> list[str]:
         """See `Store.languages`; a language that another process brings shows within a second."""

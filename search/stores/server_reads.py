@@ -11,7 +11,9 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 
 from embedder.types import SparseVector, Vectors
+from search.stores import newest
 from search.stores.dense import vector_name
+from search.stores.newest import Row
 from search.stores.payload import CHUNK, Payload
 from search.stores.plans import SPARSE, leg_filter, leg_request, visible
 from search.stores.server_calls import Calls, slices, whole
@@ -183,6 +185,32 @@ class ServerReads:
         dense = np.array(rows, np.float32).reshape(len(rows), self._config.dimensions[0])
         sparse = tuple(_sparse(one.get(SPARSE)) for one in vectors)
         return [dict(one.payload or {}) for one in chunks], Vectors(dense, sparse)
+
+    def newest(self, after: Row | None, limit: int) -> list[Row]:
+        """Return a page of (moment of ingestion, document id), newest first."""
+        return self.steadily(lambda sight: newest.page(self._by_ingestion(sight), after, limit))
+
+    def _by_ingestion(self, sight: Sight) -> Callable[[str | None, int], list[Row]]:
+        where = newest.first_chunks(sight.hidden)
+
+        def scroll(start: str | None, count: int) -> list[Row]:
+            order = models.OrderBy(key="ingested", direction=models.Direction.DESC, start_from=start)
+
+            def ask(client: QdrantClient) -> list[models.Record]:
+                page, _ = client.scroll(
+                    self._name,
+                    scroll_filter=where,
+                    limit=count,
+                    order_by=order,
+                    with_payload=newest.FIELDS,
+                    consistency=self._calls.consistency,
+                )
+                return page
+
+            records = self._calls.ask("listing documents by ingestion", ask)
+            return newest.rows(records)
+
+        return scroll
 
     def count(self, where: models.Filter) -> int:
         """Points that match, exactly."""

@@ -151,6 +151,11 @@ class SwitchStore:
         with self._open() as store:
             return store.list_manifests(source=source, after=after, limit=limit)
 
+    def newest(self, *, after: tuple[str, str] | None = None, limit: int = 100) -> list[tuple[str, str]]:
+        """See `Store.newest`."""
+        with self._open() as store:
+            return store.newest(after=after, limit=limit)
+
     def in_flight(self) -> list[Manifest]:
         """See `Store.in_flight`."""
         with self._open() as store:

@@ -253,6 +253,33 @@ def test_the_list_is_paged_without_repeating_or_skipping(
         assert seen == sorted(set(seen))
 
 
+def test_documents_are_listed_newest_first(shared_admin: TestClient, tmp_path: Path, finish: Any) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}.txt").write_text(f"Document {number}.")
+        job = shared_admin.post("/jobs", json={"source": str(tmp_path), "collection": "newest"}).json()
+        assert finish(shared_admin, job["id"])["counts"]["added"] == 1
+    query = {"collection": "newest", "order": "newest"}
+    whole = shared_admin.get("/documents", params=query).json()
+    moments = [
+        shared_admin.get(f"/documents/{one['id']}", params={"collection": "newest"}).json()["ingested"]
+        for one in whole["documents"]
+    ]
+    assert (len(moments), whole["next_cursor"]) == (5, None)
+    assert moments == sorted(moments, reverse=True)
+    pages: list[Any] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = shared_admin.get("/documents", params={**query, "limit": "2", **cursor}).json()
+        pages += page["documents"]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert pages == whole["documents"]
+    refused = shared_admin.get("/documents", params={**query, "cursor": "nonsense"})
+    assert error_of(refused)[:2] == (422, "invalid_query")
+    assert "no ISO 8601 moment" in error_of(refused)[2]
+
+
 def test_a_listed_document_has_the_fields_of_the_contract(shared_http: TestClient, hand_in: Any) -> None:
     hand_in(shared_http, "One line.", collection="texts", uri="upload:line", title="Line")
     listed = shared_http.get("/documents?collection=texts").json()["documents"]

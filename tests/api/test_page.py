@@ -5,14 +5,12 @@ Page and Content-Security-Policy are the real ones; requests and answers pass th
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -34,6 +32,7 @@ from api.schemas_search import (
     FacetOut,
     FacetsOut,
     FusionBody,
+    FusionOut,
     LegOut,
     ResultOut,
     SearchBody,
@@ -109,6 +108,12 @@ class Fake:
     cancelled: list[str] = field(default_factory=list)
     second: list[ResultOut] | None = None
     key: str = ""
+    own: FusionOut = field(
+        default_factory=lambda: FusionOut(
+            method="convex", k=None, weights={"dense": 0.4, "bm25": 0.6}, foreign=False
+        )
+    )
+    orders: list[str] = field(default_factory=list)
 
 
 def fake_of(request: Request) -> Fake:
@@ -146,7 +151,16 @@ def search(body: SearchBody, fake: FakeOf) -> SearchOut:
     if fake.second is not None and body.mode == "bm25":
         return SearchOut(results=fake.second, mode=body.mode, took_ms={"total": 1.0}, request_id="r")
     took = {"embed": 4.1, "search": 1.9, "total": 6.4}
-    return SearchOut(results=fake.results[: body.limit], mode=body.mode, took_ms=took, request_id="r")
+    chosen = (
+        FusionOut(**body.fusion.model_dump(exclude={"foreign"}), foreign=False) if body.fusion else fake.own
+    )
+    return SearchOut(
+        results=fake.results[: body.limit],
+        mode=body.mode,
+        took_ms=took,
+        request_id="r",
+        fusion=chosen if body.mode == "hybrid" else None,
+    )
 
 
 @router.get("/collections")
@@ -155,7 +169,10 @@ def collections(fake: FakeOf) -> dict[str, list[str]]:
 
 
 @router.get("/documents")
-def list_documents(fake: FakeOf, collection: str, limit: int, cursor: str | None = None) -> Any:
+def list_documents(
+    fake: FakeOf, collection: str, limit: int, cursor: str | None = None, order: str = "id"
+) -> Any:
+    fake.orders.append(order)
     if collection not in fake.documents:
         return refusal(404, "collection_not_found", f"no collection {collection!r} here")
     everything = fake.documents[collection]
@@ -763,14 +780,51 @@ def test_weights_are_asked_for_as_the_controls_say(page: Any, fake: Fake) -> Non
     expect(open_and_ask(page)).to_have_count(2)
     page.locator("#more summary").click()
     with page.expect_response("**/search"):  # a newer question takes an older one's place
-        page.get_by_label("Fusion", exact=True).select_option("convex")
+        page.get_by_label("Fusion", exact=True).select_option("dbsf")
+    expect(page.locator("#dense-shown")).to_have_text("1")
     page.locator("#dense").fill("0.3")
-    expect(page.locator("#dense-told")).to_have_text("0.3")
+    expect(page.locator("#dense-shown")).to_have_text("0.3")
     expect(page.locator("#results")).not_to_have_attribute("aria-busy", "true")
     assert [body.fusion for body in fake.searches] == [
         None,
-        FusionBody(method="convex", weights={"dense": 1.0, "bm25": 1.0}),
-        FusionBody(method="convex", weights={"dense": 0.3, "bm25": 1.0}),
+        FusionBody(method="dbsf", weights={"dense": 1.0, "bm25": 1.0}),
+        FusionBody(method="dbsf", weights={"dense": 0.3, "bm25": 1.0}),
+    ]
+
+
+def test_sliders_show_the_weights_in_force(page: Any, fake: Fake) -> None:
+    page.goto("/")
+    page.locator("#more summary").click()
+    dense, bm25 = page.locator("#dense"), page.locator("#bm25")
+    expect(page.locator("#dense-shown")).to_have_text("–")
+    expect(dense).to_be_disabled()
+    page.locator("#query").fill("last ferry")
+    page.keyboard.press("Enter")
+    expect(page.locator("#dense-shown")).to_have_text("0.4")
+    expect(page.locator("#bm25-shown")).to_have_text("0.6")
+    expect(dense).to_be_enabled()
+    assert (dense.input_value(), bm25.input_value()) == ("0.4", "0.6")
+    with page.expect_response("**/search"):
+        page.get_by_label("Mode", exact=True).select_option("bm25")
+    expect(dense).to_be_disabled()
+    expect(page.get_by_label("Fusion", exact=True)).to_be_disabled()
+
+
+def test_a_moved_slider_chooses_the_method_in_force_by_name(page: Any, fake: Fake) -> None:
+    fake.own = FusionOut(method="rrf", k=20, weights={"dense": 0.7, "bm25": 0.3}, foreign=False)
+    expect(open_and_ask(page)).to_have_count(2)
+    page.locator("#more summary").click()
+    with page.expect_response("**/search"):
+        page.locator("#bm25").fill("0.5")
+    expect(page.get_by_label("Fusion", exact=True)).to_have_value("rrf")
+    expect(page.locator("#dense-shown")).to_have_text("0.7")
+    with page.expect_response("**/search"):
+        page.get_by_label("Fusion", exact=True).select_option("")
+    expect(page.locator("#bm25-shown")).to_have_text("0.3")
+    assert [body.fusion for body in fake.searches] == [
+        None,
+        FusionBody(method="rrf", k=20, weights={"dense": 0.7, "bm25": 0.5}),
+        None,
     ]
 
 
@@ -789,6 +843,9 @@ def test_two_settings_stand_side_by_side_and_say_what_moved(page: Any, fake: Fak
     expect(page.locator("#first-title")).to_have_text("hybrid")
     expect(page.locator("#second-title")).to_have_text("bm25")
     left, right = (page.locator(place).bounding_box() for place in ("#results", "#results-b"))
+    for cards in (page.locator("#results > li"), second):
+        upper, lower = (cards.nth(place).bounding_box() for place in (0, 1))
+        assert lower["y"] >= upper["y"] + upper["height"] + 8  # cards do not touch
     assert right["x"] > left["x"] + left["width"] - 1
     expect(page.locator("#results > li").nth(0).locator(".moved")).to_contain_text("second: 2 ▲")
     expect(second.nth(0).locator(".moved")).to_contain_text("first: 2 ▲")
@@ -890,6 +947,19 @@ def test_jobs_are_shown_followed_and_cancelled(page: Any, fake: Fake) -> None:
     assert fake.cancelled == ["j2"]
 
 
+def test_a_dry_run_is_marked_as_one(page: Any, fake: Fake) -> None:
+    shape = {"collection": "default", "created": "2026-01-01T00:00:00Z", "id": "j", "dry_run": True}
+    fake.jobs = [done() | shape | {"source": "file:///srv/papers"}]
+    page.goto("/")
+    expect(page.locator("#jobs > li")).to_contain_text("dry run, nothing is changed · completed · 1 added")
+
+
+def test_documents_are_listed_newest_first(page: Any, fake: Fake) -> None:
+    page.goto("/")
+    expect(page.locator("#documents > li")).to_have_count(1)
+    assert set(fake.orders) == {"newest"}
+
+
 # --- keys ---------------------------------------------------------------------------------------------------
 
 
@@ -909,6 +979,21 @@ def test_a_service_with_keys_is_asked_with_the_one_that_is_given(page: Any, fake
         page.evaluate("Object.keys(localStorage).some((name) => localStorage[name].includes('lw_good'))")
         is False
     )
+
+
+def test_a_wrong_key_is_refused_in_one_place(page: Any, fake: Fake) -> None:
+    fake.key = "lw_good"
+    page.goto("/")
+    page.get_by_label("This service needs a key.").fill("lw_wrong")
+    page.keyboard.press("Enter")
+    shown = page.get_by_text("this service needs a key", exact=True)
+    expect(shown).to_have_count(1)
+    expect(shown).to_be_visible()
+    expect(page.locator("#search-error, #library-error, #jobs-error")).to_have_text(["", "", ""])
+    page.get_by_label("This service needs a key.").fill("lw_good")
+    page.keyboard.press("Enter")
+    expect(shown).to_have_count(0)
+    expect(page.locator("#documents > li")).to_have_count(1)
 
 
 # --- axe ----------------------------------------------------------------------------------------------------
@@ -932,35 +1017,3 @@ def test_axe_finds_nothing_serious(page: Any, fake: Fake, scheme: str) -> None:
     expect(page.locator("#facets button").first).to_have_attribute("aria-pressed", "true")
     found = axe.Axe().run(page).response["violations"]
     assert [(one["id"], one["impact"], [node["html"][:80] for node in one["nodes"]]) for one in found] == []
-
-
-# --- the README's picture -----------------------------------------------------------------------------------
-
-PICTURE = Path(__file__).resolve().parents[2] / "docs" / "page.png"
-FUEL = (
-    "In 2023 the fleet burned 1,118,000 litres of marine gas oil and in 2024 it burned 874,000, the first "
-    "full year with the charging arm. The aim voted at the members' meeting is 600,000 litres by 2028."
-)
-
-
-def test_the_picture_of_the_readme_is_of_this_page(page: Any, fake: Fake) -> None:
-    """`UPDATE_PICTURES=1` makes it anew; fonts differ between machines, so it is not compared."""
-    burned = FUEL.index("in 2024")
-    starts = {word: FUEL.index(word) for word in ("fleet", "litres")}
-    marks = [SpanOut(start=start, end=start + len(word)) for word, start in starts.items()]
-    told = {"text": FUEL, "highlights": marks, "sentence": SpanOut(start=0, end=FUEL.index(" The aim"))}
-    handbook = {"uri": "file:///docs/operations-handbook.pdf", "headings": ["17.5 Fuel and carbon"]}
-    fake.results = [
-        hit(1, title="Operations handbook", before="…", after="…", **handbook, **told),
-        hit(2, title="Annual report", uri="file:///docs/annual-report.docx", text=FUEL[burned:]),
-    ]
-    fake.second = [fake.results[1], fake.results[0]]
-    expect(open_and_ask(page, "How many litres did the fleet burn in 2024?")).to_have_count(2)
-    page.locator("#more summary").click()
-    page.get_by_label("Compare with a second setting").check()
-    expect(page.locator("#results-b > li")).to_have_count(2)
-    picture = page.screenshot()
-    if os.environ.get("UPDATE_PICTURES"):
-        PICTURE.write_bytes(picture)
-    size = [int.from_bytes(one[16:20], "big") for one in (picture, PICTURE.read_bytes())]
-    assert size == [DESKTOP["width"]] * 2

@@ -100,6 +100,7 @@ class Points(PointsServicer):
             _filter(request),
             limit=request.limit,
             offset=offset,
+            order_by=GrpcToRest.convert_order_by(request.order_by) if request.HasField("order_by") else None,
             **_selected(request),
         )
         following = None if after is None else RestToGrpc.convert_extended_point_id(after)

@@ -70,6 +70,7 @@ def _scroll(client: Any, name: str, body: bytes) -> Any:
         asked.filter,
         limit=asked.limit or 10,
         offset=asked.offset,
+        order_by=asked.order_by,
         with_payload=asked.with_payload if asked.with_payload is not None else True,
         with_vectors=asked.with_vector or False,
     )

@@ -153,6 +153,29 @@ def test_manifests_are_listed_by_pages_in_order_of_id(store, kit):
         store.list_manifests(after="nonsense")
 
 
+def test_documents_are_listed_newest_first_by_pages_that_neither_repeat_nor_skip(store, kit):
+    moments = [*(f"2026-03-01T00:00:0{second}Z" for second in range(4)), *["2026-03-01T00:00:09Z"] * 6]
+    for number, moment in enumerate(moments):
+        kit.commit(store, f"n{number}", ["first words", "more words"], ingested=moment)
+    ids = [kit.document(f"n{number}").id for number in range(len(moments))]
+    expected = [("2026-03-01T00:00:09Z", one) for one in sorted(ids[4:])]
+    expected += [(moments[second], ids[second]) for second in (3, 2, 1, 0)]
+    assert store.newest() == expected
+    for limit in (1, 3, 4):
+        pages, after = [], None
+        while page := store.newest(after=after, limit=limit):
+            assert len(page) <= limit
+            pages += page
+            after = page[-1]
+        assert pages == expected, limit
+    removed = store.get_manifests([ids[3]])[0]
+    hidden = replace(removed, revision="gone", live=None, replaced=(removed.live,))
+    assert store.put_manifests([ManifestWrite(removed.id, removed.revision, hidden)]) == [True]
+    assert store.newest() == [row for row in expected if row[1] != removed.id]
+    with pytest.raises(QueryError, match="no ISO 8601 moment"):
+        store.newest(after=("nonsense", ids[0]))
+
+
 def test_manifests_come_in_the_order_asked_and_strangers_are_left_out(store, kit):
     made = [Manifest(kit.document(name), "r") for name in "ab"]
     store.put_manifests([ManifestWrite(one.id, None, one) for one in made])
