@@ -18,6 +18,7 @@ from api.owner import DataError, socket_path, try_lock
 from api.plans import asking, plan_of, set_plan
 from api.settings import Settings, origins
 from embedder.defaults import default_model
+from embedder.models import JINA_V3
 from embedder.types import EmbedderError
 from ingest.naming import is_remote
 from latewood.client import Client, LatewoodError, UnreachableError
@@ -32,6 +33,7 @@ def examine(settings: Settings, given: Mapping[str, Any], tenant: str, collectio
     """Findings (check, status ok|warn|error, message) and every setting with its origin."""
     checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("model", lambda: _model(settings, tenant, collection)),
+        ("golden", lambda: _golden(settings, tenant, collection)),
         *([("reranker", lambda: _reranker(settings))] if settings.reranker else []),
         ("plan", lambda: _plan(settings, tenant, collection)),
         *([("server", lambda: _server(settings))] if settings.store != EMBEDDED else []),
@@ -57,16 +59,9 @@ def examine(settings: Settings, given: Mapping[str, Any], tenant: str, collectio
 def _model(settings: Settings, tenant: str, collection: str) -> Finding:
     from embedder.engine import load_embedder
 
-    name = settings.model
     try:
-        if name == "auto":
-            indexed = ""
-            config = _config(settings, tenant, collection)
-            if config is not None:
-                indexed = places.model_of(settings.data, config.fingerprint)
-            name = indexed or default_model()
         embedder = load_embedder(
-            name,
+            _model_name(settings, tenant, collection),
             device=settings.device,
             dtype=settings.dtype,
             context=settings.context,
@@ -89,6 +84,41 @@ def _model(settings: Settings, tenant: str, collection: str) -> Finding:
         return "error", str(error)
     finally:
         embedder.close()
+
+
+def _model_name(settings: Settings, tenant: str, collection: str) -> str:
+    """Return what `MODEL` names; with `auto`, the collection's own model, or the default one."""
+    if settings.model != "auto":
+        return settings.model
+    config = _config(settings, tenant, collection)
+    indexed = "" if config is None else places.model_of(settings.data, config.fingerprint)
+    return indexed or default_model()
+
+
+def _golden(settings: Settings, tenant: str, collection: str) -> Finding:
+    """Compare what Jina v3's weights give here with what transformers publishes for them."""
+    from embedder import golden
+    from embedder.checkpoint import find_checkpoint
+
+    try:
+        checkpoint = find_checkpoint(_model_name(settings, tenant, collection), settings.source)
+        model = checkpoint.description
+        if not model.adapters:
+            return (
+                "ok",
+                f"not compared: golden values are published for {JINA_V3.name}, and the model is {model.name}",
+            )
+        found = golden.compare(checkpoint)
+    except (EmbedderError, SearchError) as error:
+        return "error", f"not compared: {error}"
+    largest = f"largest difference {max(found.differences.values()):.2g} of what is allowed"
+    if found.wrong:
+        return "error", (
+            f"{model.name} in {checkpoint.folder} does not give transformers' published states for "
+            f"{', '.join(found.wrong)} ({largest}): copy the folder again from {model.name} at revision {model.revision}"
+        )
+    compared = f"{len(found.differences)} times 27 published states"
+    return "ok", f"{model.name} gives transformers' {compared} ({largest}), without and with each adapter"
 
 
 def _config(settings: Settings, tenant: str, collection: str) -> IndexConfig | None:

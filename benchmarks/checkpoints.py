@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
@@ -13,13 +14,31 @@ from transformers.models.jina_embeddings_v3.configuration_jina_embeddings_v3 imp
 from transformers.models.jina_embeddings_v3.modeling_jina_embeddings_v3 import JinaEmbeddingsV3Model
 
 from embedder.models import JINA_V3
+from embedder.types import Task
 
 CORPUS = """Late chunking embeds all tokens of the whole text first and chunks after the transformer.
 Berlin is the capital and largest city of Germany. Its more than 3.85 million inhabitants make it the most
 populous city. The city is one of the states of Germany, and the third smallest in terms of area.
 Über die Straße läuft ein Bär. Москва столица России. 日本語のテキストを分割する。 العربية لغة جميلة
 Represent the query for retrieving evidence documents: Represent the document for retrieval: """
-RANK, ALPHA = 4, 8
+# As published. Random weights of this size change the states about as much as a trained adapter does.
+RANK, ALPHA = 4, 1
+ADAPTER_STD = 0.57
+TARGETS = [
+    "word_embeddings",
+    "token_type_embeddings",
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "fc1",
+    "fc2",
+    "dense",
+]
+
+Layout = Literal["published", "native"]
+"""`published`: the keys of jinaai/jina-embeddings-v3-hf, tensors named and fused as in Jina's own code.
+`native`: the keys and names of transformers' class."""
 
 
 def xlm_roberta_like_tokenizer() -> Tokenizer:
@@ -49,7 +68,7 @@ def xlm_roberta_like_tokenizer() -> Tokenizer:
 
 
 def old_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The names the published file uses: queries, keys and values fused."""
+    """Return the tensors under the names of the published file: queries, keys and values fused."""
     renamed: dict[str, torch.Tensor] = {}
     for key, value in state.items():
         new = key.replace("embeddings.LayerNorm", "emb_ln").replace("layers.", "encoder.layers.")
@@ -60,7 +79,7 @@ def old_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             renamed[new.replace("self_attn.q_proj", "mixer.Wqkv")] = torch.cat(fused)
         elif "k_proj" not in new and "v_proj" not in new:
             renamed[new] = value
-    return {key: value.to(torch.bfloat16).contiguous() for key, value in renamed.items()}
+    return renamed
 
 
 def adapter_tensors(state: dict[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -75,8 +94,8 @@ def adapter_tensors(state: dict[str, torch.Tensor], generator: torch.Generator) 
         end = "" if embedding else ".weight"
         # peft keeps embeddings transposed: A is (rank, vocabulary), B is (hidden, rank).
         outer, inner = (columns, rows) if embedding else (rows, columns)
-        tensors[f"{stem}A{end}"] = torch.randn(RANK, inner, generator=generator) * 0.2
-        tensors[f"{stem}B{end}"] = torch.randn(outer, RANK, generator=generator) * 0.2
+        tensors[f"{stem}A{end}"] = torch.randn(RANK, inner, generator=generator) * ADAPTER_STD
+        tensors[f"{stem}B{end}"] = torch.randn(outer, RANK, generator=generator) * ADAPTER_STD
     return tensors
 
 
@@ -95,8 +114,49 @@ TINY = Size(64, 2, 4, 64)
 JINA_SIZE = Size(1024, 24, 16, 4096, 250_002)
 
 
-def build_jina(folder: Path, size: Size = TINY) -> None:
-    """Write a random model in the layout of jinaai/jina-embeddings-v3-hf, the same each time."""
+def published_config(config: JinaEmbeddingsV3Config) -> dict[str, Any]:
+    """Return the keys of config.json at revision d18862d9 of jinaai/jina-embeddings-v3-hf, for another size."""
+    return {
+        "architectures": ["JinaEmbeddingsV3Model"],
+        "attention_probs_dropout_prob": 0.1,
+        "bos_token_id": 0,
+        "classifier_dropout": None,
+        "emb_pooler": None,
+        "eos_token_id": 2,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "hidden_size": config.hidden_size,
+        "initializer_range": 0.02,
+        "intermediate_size": config.intermediate_size,
+        "layer_norm_eps": 1e-05,
+        "load_trained_adapters": True,
+        "lora_adaptations": [str(task) for task in Task],
+        "lora_alpha": ALPHA,
+        "lora_dropout_p": 0.0,
+        "lora_main_params_trainable": False,
+        "lora_rank": RANK,
+        "matryoshka_dimensions": sorted(JINA_V3.dimensions),
+        "max_position_embeddings": 8194,
+        "model_type": "jina_embeddings_v3",
+        "num_attention_heads": config.num_attention_heads,
+        "num_hidden_layers": config.num_hidden_layers,
+        "output_past": True,
+        "pad_token_id": 1,
+        "position_embedding_type": "rotary",
+        "rotary_emb_base": 20000.0,
+        "task_instructions": {str(task): JINA_V3.prompts.get(task, "") for task in Task},
+        "torch_dtype": "bfloat16",
+        "truncate_dim": None,
+        "type_vocab_size": 1,
+        "use_cache": True,
+        "use_flash_attn": True,
+        "use_reentrant": False,
+        "vocab_size": config.vocab_size,
+    }
+
+
+def build_jina(folder: Path, size: Size = TINY, layout: Layout = "published") -> None:
+    """Write a random model in the layout of jinaai/jina-embeddings-v3-hf, the same weights each time."""
     folder.mkdir(parents=True)
     tokenizer = xlm_roberta_like_tokenizer()
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -110,23 +170,47 @@ def build_jina(folder: Path, size: Size = TINY) -> None:
     )
     torch.manual_seed(7)
     state = JinaEmbeddingsV3Model(config).state_dict()
-    settings = config.to_dict() | {"architectures": ["JinaEmbeddingsV3Model"]}
-    (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
-    save_file(old_names(state), folder / "model.safetensors", metadata={"format": "pt"})
+    native = config.to_dict() | {"architectures": ["JinaEmbeddingsV3Model"]}
+    write_json(folder / "config.json", native if layout == "native" else published_config(config))
+    tensors = state if layout == "native" else old_names(state)
+    rounded = {key: value.to(torch.bfloat16).contiguous() for key, value in tensors.items()}
+    save_file(rounded, folder / "model.safetensors", metadata={"format": "pt"})
+    write_sentence_transformers_files(folder, size.hidden)
     generator = torch.Generator().manual_seed(11)
     for name in JINA_V3.adapters.values():
         (folder / name).mkdir()
         save_file(adapter_tensors(state, generator), folder / name / "adapter_model.safetensors")
-        targets = ["word_embeddings", "token_type_embeddings", "q_proj", "k_proj", "v_proj", "o_proj", "fc1"]
         lora = {
             "peft_type": "LORA",
             "r": RANK,
             "lora_alpha": ALPHA,
-            "lora_dropout": 0.1,
+            "lora_dropout": 0.0,
             "bias": "none",
             "inference_mode": True,
             "init_lora_weights": True,
-            "target_modules": [*targets, "fc2", "dense"],
+            "target_modules": TARGETS,
             "task_type": None,
         }
-        (folder / name / "adapter_config.json").write_text(json.dumps(lora), encoding="utf-8")
+        write_json(folder / name / "adapter_config.json", lora)
+
+
+def write_sentence_transformers_files(folder: Path, hidden: int) -> None:
+    """Write the files that are there for sentence-transformers and for transformers' tokenizer."""
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (path, kind) in enumerate(kinds.items())
+    ]
+    write_json(folder / "modules.json", modules)
+    (folder / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": hidden, "pooling_mode_mean_tokens": True}
+    write_json(folder / "1_Pooling" / "config.json", pooling)
+    special = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>"}
+    special |= {"pad_token": "<pad>", "unk_token": "<unk>"}
+    settings = {"model_max_length": 8194, "tokenizer_class": "XLMRobertaTokenizer"}
+    write_json(folder / "tokenizer_config.json", special | settings)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file."""
+    path.write_text(json.dumps(content), encoding="utf-8")

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.checkpoint import Checkpoint, quiet_transformers, sha256
+from embedder.checkpoint import Checkpoint, sha256
 from embedder.memory import FilePages
+from embedder.native import quiet_transformers
 from embedder.types import CheckpointError, Task
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def load_adapters(model: torch.nn.Module, checkpoint: Checkpoint) -> Adapters:
     loader: Any = model
     for name in names.values():
         folder = checkpoint.folder / name
-        _require_files(folder)
+        require_adapter_files(folder)
         _load_adapter(loader, folder, name)
         _compare_with_file(model, folder, name)
     loader.pooler = None
@@ -96,7 +97,12 @@ def _load_adapter(model: Any, folder: Path, name: str) -> None:
         ) from error
 
 
-def _require_files(folder: Path) -> None:
+def require_adapter_files(folder: Path) -> None:
+    """Refuse an adapter's folder that lacks a file.
+
+    Raises:
+        CheckpointError: with the name of the file.
+    """
     for file in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (folder / file).is_file():
             raise CheckpointError(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder.models import JINA_V3, KNOWN_MODELS, MINILM
-from embedder.sources import LOCAL, USE_NATIVE_JINA, Source, locate, weight_files
+from embedder.native import JINA, load_native, native_config
+from embedder.sources import LOCAL, Source, locate, weight_files
 from embedder.types import CheckpointError, ModelDescription, Task
 from embedder.weights import UNPICKLING
 
@@ -21,7 +21,25 @@ if TYPE_CHECKING:
 # What a folder that says nothing else may take; its own positions cut it down.
 _MOST_TOKENS = 1_000_000
 # Families whose first position is the padding token's number plus one.
-_OFFSET_POSITIONS = frozenset({"xlm-roberta", "roberta", "camembert", "xlm-roberta-xl"})
+_OFFSET_POSITIONS = frozenset(
+    {
+        "camembert",
+        "data2vec-text",
+        "ibert",
+        "lilt",
+        "longformer",
+        "luke",
+        "markuplm",
+        "mpnet",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
+    }
+)
+# Tensors of poolers and heads, which are never run: a file may have them, and a class may ask for them.
+_HEADS = ("pooler.", "classifier.", "cls.", "lm_head.", "score.")
 # Its id where a configuration does not say it.
 _PAD = dict.fromkeys(_OFFSET_POSITIONS, 1)
 _POOLING_MODES = {
@@ -94,78 +112,35 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: str) -> torch
     """
     from safetensors import SafetensorError
 
-    family, options = _native_class(checkpoint)
+    file, name = checkpoint.files[0], checkpoint.description.name
     try:
-        with quiet_transformers():
-            model, report = family.from_pretrained(
-                checkpoint.folder,
-                dtype=dtype,
-                attn_implementation="sdpa",
-                local_files_only=True,
-                output_loading_info=True,
-                # A shape that differs is reported below, with the missing ones.
-                ignore_mismatched_sizes=True,
-                **options,
-            )
+        # A shape that differs is reported below, with the missing ones.
+        model, report = load_native(
+            checkpoint.folder, checkpoint.config, dtype=dtype, ignore_mismatched_sizes=True
+        )
     except (SafetensorError, OSError, *UNPICKLING) as error:
-        file, name = checkpoint.files[0], checkpoint.description.name
         raise CheckpointError(f"{file} cannot be read ({error}): copy it again from {name}") from error
-    # Poolers are never used: one that a family brings and a file lacks is no sign of anything.
-    wrong = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    except (ImportError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"transformers' class for model_type {checkpoint.family!r} does not load {checkpoint.folder} "
+            f"({type(error).__name__}: {error}): copy the folder again from {name}, or use another model"
+        ) from error
+    wrong = sorted(key for key in report["missing_keys"] if not key.startswith(_HEADS))
     wrong += sorted(str(entry[0]) for entry in report["mismatched_keys"])
     # An unused tensor is as bad a sign as a missing one: another model's file.
-    wrong += sorted(key for key in report["unexpected_keys"] if not key.startswith("pooler."))
+    wrong += sorted(key for key in report["unexpected_keys"] if not key.startswith(_HEADS))
     if wrong:
         raise CheckpointError(
-            f"{checkpoint.files[0]} does not fit {type(model).__name__}: {len(wrong)} tensors are "
-            f"missing, left over or of another shape (first: {wrong[0]}). Copy the file again from "
-            f"{checkpoint.description.name}"
+            f"{file} does not fit {type(model).__name__}: {len(wrong)} tensors are missing, left over or of "
+            f"another shape (first: {wrong[0]}). Copy the file again from {name}"
         )
     loaded: torch.nn.Module = model.to(device).eval().requires_grad_(False)
     return loaded
 
 
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence transformers' load reports and progress bars: what they would say is checked here, strictly."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _native_class(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
-    # The model's own module where it is known, not AutoModel: that imports half of transformers first.
-    if checkpoint.family == "jina_embeddings_v3":
-        from transformers.models.jina_embeddings_v3.modeling_jina_embeddings_v3 import JinaEmbeddingsV3Model
-
-        # The adapters touch the pooler, so it is loaded, though never run.
-        return JinaEmbeddingsV3Model, {}
-    if checkpoint.family == "bert":
-        from transformers.models.bert.modeling_bert import BertModel
-
-        return BertModel, {"add_pooling_layer": False}
-    if checkpoint.family == "xlm-roberta":
-        from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaModel
-
-        return XLMRobertaModel, {"add_pooling_layer": False}
-    from transformers import AutoModel
-
-    return AutoModel, {}
-
-
 def _inspect(folder: Path, known: ModelDescription | None) -> Checkpoint:
-    config = read_json(folder / "config.json")
-    if "auto_map" in config or "lora_adaptations" in config:
-        raise CheckpointError(f"{folder} cannot be used: {USE_NATIVE_JINA}")
-    family = str(config.get("model_type"))
+    config = native_config(folder, read_json(folder / "config.json"))
+    family = str(config["model_type"])
     files = weight_files(folder)
     checksum = checksum_of(files)
     described = _described(folder, family, checksum) if known is None else known
@@ -175,7 +150,7 @@ def _inspect(folder: Path, known: ModelDescription | None) -> Checkpoint:
             f"{files[0]} is not {described.name}: its sha256 is {checksum}, expected "
             f"{described.checksum}. {again} a folder with the right file"
         )
-    if described.adapters and family != "jina_embeddings_v3":
+    if described.adapters and family != JINA:
         raise CheckpointError(
             f"{folder} holds a model of type {family!r}, not {described.name}: give a folder with its files"
         )
@@ -211,7 +186,7 @@ def checksum_of(files: list[Path]) -> str:
 
 def _described(folder: Path, family: str, checksum: str) -> ModelDescription:
     """What a folder that was given by its path says of itself, in sentence-transformers' files."""
-    if family == "jina_embeddings_v3":
+    if family == JINA:
         return JINA_V3
     for model in KNOWN_MODELS.values():
         if checksum == model.checksum:

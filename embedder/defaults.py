@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 
 from embedder.models import JINA_V3, MINILM
 from embedder.types import ModelNotFoundError
 
+logger = logging.getLogger(__name__)
+
 
 def default_model() -> str:
-    """Jina v3 where its weights are already local and CUDA is there, else MiniLM.
+    """Return the name of the model to use: Jina v3 where its weights are local and CUDA is there, else MiniLM.
 
-    Nothing is fetched: a model with a non-commercial licence is only used where someone put it.
+    Nothing is fetched: a model with a non-commercial licence is only used where someone put it. Weights that are
+    there and cannot be used are logged, and MiniLM is used.
     """
     import torch
 
+    from embedder.adapters import require_adapter_files
     from embedder.checkpoint import find_checkpoint
 
-    if torch.cuda.is_available():
-        with contextlib.suppress(ModelNotFoundError):
-            find_checkpoint(JINA_V3.name)
-            return JINA_V3.name
-    return MINILM.name
+    if not torch.cuda.is_available():
+        return MINILM.name
+    try:
+        checkpoint = find_checkpoint(JINA_V3.name)
+        for name in JINA_V3.adapters.values():
+            require_adapter_files(checkpoint.folder / name)
+    except ModelNotFoundError:
+        logger.info("MODEL auto: %s is used: no weights of %s on this machine", MINILM.name, JINA_V3.name)
+        return MINILM.name
+    except Exception as error:  # noqa: BLE001 - no fault of the larger model may stop an automatic choice
+        logger.warning("MODEL auto: %s is used: %s cannot be: %s", MINILM.name, JINA_V3.name, error)
+        return MINILM.name
+    return JINA_V3.name

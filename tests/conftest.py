@@ -7,6 +7,8 @@ import os
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Out of the environment, where the settings would refuse it as a name they do not know.
+JINA_WEIGHTS = os.environ.pop("LATEWOOD_JINA", "")
 
 from hypothesis import settings
 
@@ -14,6 +16,14 @@ from benchmarks.checkpoints import build_jina
 
 settings.register_profile("latewood", deadline=None)  # never assert a time
 settings.load_profile("latewood")
+
+
+@pytest.fixture(scope="session")
+def jina_weights():
+    """The folder of the real Jina v3, where LATEWOOD_JINA names it."""
+    if not JINA_WEIGHTS:
+        pytest.skip("LATEWOOD_JINA names no folder with the weights of jinaai/jina-embeddings-v3-hf")
+    return JINA_WEIGHTS
 
 
 @pytest.fixture(scope="session")

@@ -130,6 +130,7 @@ def test_a_broken_configuration_is_named(jina_copy, content):
 
 def test_a_folder_that_does_not_say_how_it_pools_is_refused(jina_copy):
     edit_json(jina_copy / "config.json", model_type="gpt2")
+    (jina_copy / "1_Pooling" / "config.json").unlink()
     with pytest.raises(CheckpointError, match=r"1_Pooling/config\.json is missing"):
         find_checkpoint(str(jina_copy))
 
