@@ -104,10 +104,7 @@ def _golden(settings: Settings, tenant: str, collection: str) -> Finding:
         checkpoint = find_checkpoint(_model_name(settings, tenant, collection), settings.source)
         model = checkpoint.description
         if not model.adapters:
-            return (
-                "ok",
-                f"not compared: golden values are published for {JINA_V3.name}, and the model is {model.name}",
-            )
+            return "ok", f"not compared: they are published for {JINA_V3.name}, and the model is {model.name}"
         found = golden.compare(checkpoint)
     except (EmbedderError, SearchError) as error:
         return "error", f"not compared: {error}"
@@ -115,7 +112,8 @@ def _golden(settings: Settings, tenant: str, collection: str) -> Finding:
     if found.wrong:
         return "error", (
             f"{model.name} in {checkpoint.folder} does not give transformers' published states for "
-            f"{', '.join(found.wrong)} ({largest}): copy the folder again from {model.name} at revision {model.revision}"
+            f"{', '.join(found.wrong)} ({largest}): copy the folder again from {model.name} at revision "
+            f"{model.revision}"
         )
     compared = f"{len(found.differences)} times 27 published states"
     return "ok", f"{model.name} gives transformers' {compared} ({largest}), without and with each adapter"

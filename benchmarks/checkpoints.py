@@ -115,7 +115,7 @@ JINA_SIZE = Size(1024, 24, 16, 4096, 250_002)
 
 
 def published_config(config: JinaEmbeddingsV3Config) -> dict[str, Any]:
-    """Return the keys of config.json at revision d18862d9 of jinaai/jina-embeddings-v3-hf, for another size."""
+    """Return config.json as in jinaai/jina-embeddings-v3-hf at revision d18862d9, for another size."""
     return {
         "architectures": ["JinaEmbeddingsV3Model"],
         "attention_probs_dropout_prob": 0.1,

@@ -11,10 +11,10 @@ logger = logging.getLogger(__name__)
 
 
 def default_model() -> str:
-    """Return the name of the model to use: Jina v3 where its weights are local and CUDA is there, else MiniLM.
+    """Return the name of the model to use: Jina v3 where its weights and CUDA are there, else MiniLM.
 
-    Nothing is fetched: a model with a non-commercial licence is only used where someone put it. Weights that are
-    there and cannot be used are logged, and MiniLM is used.
+    Nothing is fetched: a model with a non-commercial licence is only used where someone put it. Where Jina's
+    weights cannot be used, the reason is logged.
     """
     import torch
 

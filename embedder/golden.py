@@ -1,9 +1,9 @@
 """Published token states of Jina Embeddings v3, and what the weights on this machine give for the same text.
 
-The numbers are facts of huggingface/transformers: tests/models/jina_embeddings_v3/test_modeling_jina_embeddings_v3.py,
-class JinaEmbeddingsV3ModelIntegrationTest, against jinaai/jina-embeddings-v3-hf. That test tokenises TEXT with its
-special tokens and no prompt, runs the model in float32 without and with each adapter, and compares the last hidden
-states of the second to the fourth token, values 1 to 9 of each.
+The numbers are facts of huggingface/transformers, from the class JinaEmbeddingsV3ModelIntegrationTest of its
+tests/models/jina_embeddings_v3/test_modeling_jina_embeddings_v3.py, for jinaai/jina-embeddings-v3-hf. It
+tokenises TEXT with special tokens and without a prompt, runs the model in float32 without and with each
+adapter, and compares values 1 to 9 of the last hidden states of the second to the fourth token.
 """
 
 from __future__ import annotations

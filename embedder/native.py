@@ -1,7 +1,7 @@
 """Transformers' own class for a checkpoint, and the checks that it computes what config.json states.
 
-A repository on the hub may bring code of its own (`auto_map`). That code is never run. Many such repositories have
-a class in transformers today: they load through it, provided that every setting means there what it means here.
+A repository on the hub may bring code of its own (`auto_map`). That code is never run. Where transformers has
+a class for the architecture today, the weights load through it, if it computes all that config.json asks for.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import torch
 
 JINA = "jina_embeddings_v3"
-# Families whose configuration is read as it is written, without the seconds that importing transformers takes.
+# Families whose configuration is read as it is written: importing transformers takes seconds.
 _KNOWN = frozenset({"bert", "xlm-roberta", JINA})
 _ABSOLUTE = frozenset({"bert", "xlm-roberta"})
 # Types that only remote code uses, and the same architecture in transformers.
 _RENAMED = {"new": "gte"}
-# Settings of remote code, and what transformers' classes call them. The first of two that mean one thing wins.
+# Settings of remote code, and what transformers' classes call them. The first of two for one thing counts.
 _ALIASES = {
     "n_embd": "hidden_size",
     "n_layer": "num_hidden_layers",
@@ -106,7 +106,7 @@ def load_native(
         The module, and transformers' report of tensors that were missing, left over or of another shape.
 
     Raises:
-        CheckpointError: the module computes another rotary base, or other positions, than the configuration states.
+        CheckpointError: the module computes other positions than the configuration states.
     """
     family = str(config["model_type"])
     settings = _settings(folder, config, family)
@@ -174,10 +174,10 @@ def _require_class(folder: Path, config: Mapping[str, Any], family: str) -> None
     remote = config.get("auto_map")
     brings = f" and brings code of its own ({_entry(remote)}), which is never run" if remote else ""
     raise CheckpointError(
-        f"{folder} cannot be used: its model_type is {family!r}{brings}; transformers {transformers.__version__} "
-        "has no class for it. Use a model whose model_type transformers has a class for, such as bert, "
-        "xlm-roberta, mpnet, modernbert, nomic_bert or gte; or look in the model's repository for a conversion "
-        "to transformers' own layout"
+        f"{folder} cannot be used: its model_type is {family!r}{brings}; transformers "
+        f"{transformers.__version__} has no class for it. Use a model of another type, such as bert, "
+        "xlm-roberta, mpnet, modernbert, nomic_bert or gte, or a conversion of this one to transformers' own "
+        "layout, where its authors offer one"
     )
 
 
@@ -198,9 +198,9 @@ def _refuse(
     remote = config.get("auto_map")
     brings = f" The code that computes it ({_entry(remote)}) is never run." if remote else ""
     raise CheckpointError(
-        f"{folder} cannot be used: its config.json sets {name} to {stated!r}, and transformers' class for model_type "
-        f"{family!r} computes {computed!r} only.{brings} Use a model whose settings that class computes, or this "
-        "model's conversion to transformers' own layout, where its authors offer one"
+        f"{folder} cannot be used: its config.json sets {name} to {stated!r}, and transformers' class for "
+        f"model_type {family!r} computes {computed!r} only.{brings} Use a model with settings that the class "
+        "computes, or a conversion of this one to transformers' own layout, where its authors offer one"
     )
 
 
@@ -208,7 +208,7 @@ def _settings(folder: Path, config: Mapping[str, Any], family: str) -> Any:
     """The settings object of transformers' class.
 
     Raises:
-        CheckpointError: a setting is of the wrong kind, or asks for something that the class does not compute.
+        CheckpointError: a setting is of the wrong kind, or the class does not compute what it asks for.
     """
     from huggingface_hub.errors import StrictDataclassError
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
@@ -229,7 +229,8 @@ def _settings(folder: Path, config: Mapping[str, Any], family: str) -> Any:
     if scaling != "default" and scaling not in ROPE_INIT_FUNCTIONS:
         known = ", ".join(["default", *ROPE_INIT_FUNCTIONS])
         raise CheckpointError(
-            f"{folder / 'config.json'} scales RoPE by {scaling!r}, which transformers does not compute; it knows {known}"
+            f"{folder / 'config.json'} scales RoPE by {scaling!r}, which transformers does not compute: use "
+            f"a model with one of {known}"
         )
     return settings
 
@@ -253,19 +254,15 @@ def _fixed_ntk(settings: dict[str, Any]) -> dict[str, Any]:
     scaling = settings.get("rope_scaling")
     if not isinstance(scaling, Mapping) or scaling.get("type") != "ntk" or scaling.get("mixed_b") is not None:
         return settings
-    factor, size = (
-        float(scaling["factor"]),
-        int(settings["hidden_size"]) // int(settings["num_attention_heads"]),
-    )
+    size = int(settings["hidden_size"]) // int(settings["num_attention_heads"])
+    factor = float(scaling["factor"])
     linear = {
         "rope_type": "linear",
         "rope_theta": float(settings["rope_theta"]) * factor,
         "factor": factor ** (2 / size),
     }
-    dropped = {"rope_scaling", "rope_theta"}
-    return {name: value for name, value in settings.items() if name not in dropped} | {
-        "rope_parameters": linear
-    }
+    kept = {name: value for name, value in settings.items() if name not in {"rope_scaling", "rope_theta"}}
+    return {**kept, "rope_parameters": linear}
 
 
 def _require_rotary(folder: Path, config: Mapping[str, Any], model: Any) -> None:
@@ -278,14 +275,14 @@ def _require_rotary(folder: Path, config: Mapping[str, Any], model: Any) -> None
     if stated in _ROTARY and not hasattr(model, "rotary_emb"):
         _refuse(folder, config, str(config["model_type"]), "position_embedding_type", stated, "absolute")
     frequencies = getattr(getattr(model, "rotary_emb", None), "inv_freq", None)
-    if frequencies is None or model.config.rope_parameters.get("rope_type") not in _SAME_RATIO:
+    if frequencies is None or (model.config.rope_parameters or {}).get("rope_type") not in _SAME_RATIO:
         return
     computed = rotary_base(frequencies)
     for name, base in _stated_bases(config).items():
-        if abs(computed / base - 1) > _BASE_MARGIN:
+        if abs(computed - base) > _BASE_MARGIN * computed:
             raise CheckpointError(
                 f"{folder / 'config.json'} states {name} {base:g}, and {type(model).__name__} computes with "
-                f"{computed:g}: its vectors would be wrong. Copy config.json again from the model's repository"
+                f"{computed:g}: its vectors would be wrong. Copy the file again from the model's repository"
             )
 
 
@@ -302,6 +299,6 @@ def _stated_bases(config: Mapping[str, Any]) -> dict[str, float]:
 
 
 def rotary_base(frequencies: torch.Tensor) -> float:
-    """The base b of rotary frequencies f_i = c * b^(-2i/d), (d/2,): those that any constant c scales alike."""
+    """Return the base b of rotary frequencies c * b^(-2i/d), (d/2,), whatever the constant c."""
     first, second = frequencies[:2].double().tolist()
     return float((first / second) ** len(frequencies))

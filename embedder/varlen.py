@@ -125,7 +125,7 @@ def kernels() -> Iterator[VarlenAttention]:
     for name, load in (("flash-attn varlen", _flash_attn), ("torch varlen", _torch_varlen)):
         try:
             yield VarlenAttention(name, load())
-        except ImportError:
+        except (ImportError, OSError, RuntimeError):  # absent, or built for another torch or CUDA
             continue
 
 

@@ -7,13 +7,13 @@ import os
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Out of the environment, where the settings would refuse it as a name they do not know.
-JINA_WEIGHTS = os.environ.pop("LATEWOOD_JINA", "")
 
 from hypothesis import settings
 
 from benchmarks.checkpoints import build_jina
 
+# Taken out of the environment: the settings refuse a name that they do not know.
+JINA_WEIGHTS = os.environ.pop("LATEWOOD_JINA", "")
 settings.register_profile("latewood", deadline=None)  # never assert a time
 settings.load_profile("latewood")
 

@@ -420,3 +420,16 @@ def test_doctor_names_every_setting_and_where_it_came_from(
     assert findings["model"]["status"] == "error"
     assert "nobody/has-this" in findings["model"]["message"]
     assert {"data", "disk", "formats", "port"} <= set(findings)
+
+
+def test_doctor_compares_jinas_weights_with_their_published_states(
+    run: Callable[..., Any], jina_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    findings = {finding["check"]: finding for finding in run("doctor")["findings"]}
+    assert findings["golden"]["status"] == "ok"
+    assert "not compared" in findings["golden"]["message"]
+    monkeypatch.setenv("LATEWOOD_MODEL", str(jina_folder))
+    findings = {finding["check"]: finding for finding in run("doctor", code=1)["findings"]}
+    assert findings["model"]["status"] == "ok"
+    assert findings["golden"]["status"] == "error"
+    assert "published states for tokens, base, retrieval.query" in findings["golden"]["message"]

@@ -13,7 +13,7 @@ from embedder.types import Task
 def test_the_published_states_are_27_for_the_base_and_each_task():
     assert set(STATES) == {BASE, *Task}
     assert all(np.shape(rows) == (3, 9) for rows in STATES.values())
-    assert len({rows for rows in STATES.values()}) == len(STATES)
+    assert len(set(STATES.values())) == len(STATES)
 
 
 def test_the_real_weights_give_the_published_states(jina_weights):
