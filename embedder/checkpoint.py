@@ -167,7 +167,8 @@ def sizes_of(folder: Path, config: Mapping[str, Any], family: str) -> tuple[int,
         CheckpointError: the configuration does not say them.
     """
     try:
-        hidden, pad = int(config["hidden_size"]), int(config.get("pad_token_id") or _PAD.get(family, 0))
+        hidden, stated = int(config["hidden_size"]), config.get("pad_token_id")
+        pad = _PAD.get(family, 0) if stated is None else int(stated)
         positions = int(config["max_position_embeddings"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(

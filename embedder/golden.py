@@ -90,7 +90,7 @@ class Comparison:
 def compare(checkpoint: Checkpoint) -> Comparison:
     """Compare a Jina v3 checkpoint with the published states, in float32 on the processor.
 
-    The weights are loaded twice, without and with adapters: 2.3 GB of memory for the published size.
+    The weights are loaded twice, without and with adapters: for the published size 10 seconds and 5 GB.
 
     Raises:
         CheckpointError: the files are not what they claim to be.
@@ -112,7 +112,7 @@ def _input_ids(folder: Path) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
 def _states(
     checkpoint: Checkpoint, ids: np.ndarray[tuple[int], np.dtype[np.int32]], tasks: tuple[Task, ...]
 ) -> dict[str, Floats]:
-    """The states of the compared tokens for each task, (3, 9), through the encoder that embeds documents."""
+    """Return the states of the compared tokens for each task, (3, 9), through the encoder that embeds documents."""
     pieces = [[token, token + 1, slot] for slot, token in enumerate(range(ROWS.start, ROWS.stop))]
     row = Row(ids, np.array(pieces, dtype=np.int64))
     backbone = load_backbone(checkpoint, "cpu", "float32")

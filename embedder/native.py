@@ -85,9 +85,15 @@ def native_config(folder: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
     family = _RENAMED.get(family, family)
     _require_positions(folder, config, family)
     if family in _KNOWN:
+        _require_fixed(folder, config, family, {"activation_function"})
         return config
     _require_class(folder, config, family)
     settings = _settings(folder, config, family)
+    if getattr(settings, "is_encoder_decoder", False):
+        raise CheckpointError(
+            f"{folder} cannot be used: model_type {family!r} is an encoder with a decoder, whose states are "
+            "those of another text. Use an encoder alone"
+        )
     sizes = {name: getattr(settings, name) for name in _SIZES if hasattr(settings, name)}
     return {**config, **sizes, "model_type": family}
 
@@ -137,7 +143,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def _class_of(family: str) -> tuple[Any, dict[str, Any]]:
-    """The class to load with, and its options."""
+    """Return the class to load with, and its options."""
     # The model's own module where it is known, not AutoModel: that imports half of transformers first.
     if family == JINA:
         from transformers.models.jina_embeddings_v3.modeling_jina_embeddings_v3 import JinaEmbeddingsV3Model
@@ -167,11 +173,19 @@ def _settings_class(family: str) -> Any:
 
 def _require_class(folder: Path, config: Mapping[str, Any], family: str) -> None:
     import transformers
-    from transformers import CONFIG_MAPPING, MODEL_MAPPING
+    from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING
 
-    if family in CONFIG_MAPPING and CONFIG_MAPPING[family] in MODEL_MAPPING:
-        return
     remote = config.get("auto_map")
+    if family in CONFIG_MAPPING and CONFIG_MAPPING[family] in MODEL_MAPPING:
+        # Authors bring code for a decoder to make it read both ways, and not all state that in config.json.
+        decoder = CONFIG_MAPPING[family] not in MODEL_FOR_MASKED_LM_MAPPING
+        if decoder and remote and "is_causal" not in config:
+            raise CheckpointError(
+                f"{folder} cannot be used: it brings code of its own ({_entry(remote)}) for the decoder "
+                f"{family!r}, and its config.json sets no is_causal: transformers' class then reads from left "
+                "to right. Set is_causal to false if the model reads both ways, else to true"
+            )
+        return
     brings = f" and brings code of its own ({_entry(remote)}), which is never run" if remote else ""
     raise CheckpointError(
         f"{folder} cannot be used: its model_type is {family!r}{brings}; transformers "
@@ -192,6 +206,13 @@ def _require_positions(folder: Path, config: Mapping[str, Any], family: str) -> 
         _refuse(folder, config, family, "position_embedding_type", stated, "absolute")
 
 
+def _require_fixed(folder: Path, config: Mapping[str, Any], family: str, but: set[str]) -> None:
+    """Refuse settings of remote code that transformers' class does not have, `but` for those that it has."""
+    for name, computed in _FIXED.items():
+        if name in config and name not in but and config[name] != computed:
+            _refuse(folder, config, family, name, config[name], computed)
+
+
 def _refuse(
     folder: Path, config: Mapping[str, Any], family: str, name: str, stated: Any, computed: Any
 ) -> None:
@@ -205,7 +226,7 @@ def _refuse(
 
 
 def _settings(folder: Path, config: Mapping[str, Any], family: str) -> Any:
-    """The settings object of transformers' class.
+    """Return the settings object of transformers' class.
 
     Raises:
         CheckpointError: a setting is of the wrong kind, or the class does not compute what it asks for.
@@ -214,9 +235,7 @@ def _settings(folder: Path, config: Mapping[str, Any], family: str) -> Any:
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
     kind = _settings_class(family)
-    for name, computed in _FIXED.items():
-        if name in config and not hasattr(kind, name) and config[name] != computed:
-            _refuse(folder, config, family, name, config[name], computed)
+    _require_fixed(folder, config, family, {name for name in _FIXED if hasattr(kind, name)})
     try:
         with quiet_transformers():
             settings = kind.from_dict(_translated(config, kind))
@@ -236,7 +255,7 @@ def _settings(folder: Path, config: Mapping[str, Any], family: str) -> Any:
 
 
 def _translated(config: Mapping[str, Any], kind: Any) -> dict[str, Any]:
-    """A configuration under the names that a settings class has."""
+    """Return a configuration under the names that a settings class has."""
     settings = {name: value for name, value in config.items() if name not in _IGNORED}
     for theirs, ours in _ALIASES.items():
         if theirs in settings and not hasattr(kind, theirs):
@@ -287,7 +306,7 @@ def _require_rotary(folder: Path, config: Mapping[str, Any], model: Any) -> None
 
 
 def _stated_bases(config: Mapping[str, Any]) -> dict[str, float]:
-    """Every rotary base in a configuration, by the name of its setting."""
+    """Return every rotary base in a configuration, by the name of its setting."""
     settings = _fixed_ntk(dict(config))
     names = ("rotary_emb_base", "rope_theta")
     stated = {name: float(settings[name]) for name in names if settings.get(name) is not None}

@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch.nn import functional
 from transformers import (
+    CONFIG_MAPPING,
+    MODEL_MAPPING,
     DistilBertConfig,
     DistilBertModel,
     GteConfig,
@@ -20,14 +22,16 @@ from transformers import (
     MPNetModel,
     NomicBertConfig,
     NomicBertModel,
+    Qwen2Config,
+    Qwen2Model,
 )
 
 from benchmarks.checkpoints import build_jina
 from embedder import defaults, native
-from embedder.checkpoint import find_checkpoint, load_model
+from embedder.checkpoint import find_checkpoint, load_model, sizes_of
 from embedder.engine import load_embedder
 from embedder.models import JINA_V3, MINILM
-from embedder.native import rotary_base
+from embedder.native import native_config, rotary_base
 from embedder.types import CheckpointError, Span, SpannedText, Task
 
 HIDDEN, HEADS, INNER, LAYERS = 64, 4, 96, 2
@@ -180,6 +184,8 @@ def random_model(family, vocabulary):
         return NomicBertModel(NomicBertConfig(vocab_size=vocabulary, **SIZES))
     if family == "gte":
         return GteModel(GteConfig(vocab_size=vocabulary, **SIZES))
+    if family == "qwen2":
+        return Qwen2Model(Qwen2Config(vocab_size=vocabulary, num_key_value_heads=2, **SIZES))
     if family == "mpnet":
         sizes = SIZES | {"max_position_embeddings": 514, "layer_norm_eps": 1e-5, "pad_token_id": 1}
         return MPNetModel(MPNetConfig(vocab_size=vocabulary, **sizes))
@@ -402,6 +408,49 @@ def test_what_the_native_class_does_not_compute_is_refused_with_its_value(change
     assert JINA_V3.name not in str(caught.value)
 
 
+DECODER = {"model_type": "qwen2", "num_key_value_heads": 2, "max_position_embeddings": 512, **SIZES}
+
+
+def test_a_decoder_with_code_of_its_own_must_state_which_way_it_reads(build):
+    """Alibaba-NLP/gte-Qwen2-7B-instruct does, with `is_causal`."""
+    folder = build(DECODER, "qwen2")
+    causal = ours(folder)
+    remote = {"auto_map": {"AutoModel": "modeling_qwen.Qwen2Model"}}
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", config | remote)
+    with pytest.raises(CheckpointError, match=r"modeling_qwen\.Qwen2Model.*sets no is_causal"):
+        find_checkpoint(str(folder))
+    write_json(folder / "config.json", config | remote | {"is_causal": True})
+    np.testing.assert_array_equal(ours(folder), causal)
+    write_json(folder / "config.json", config | remote | {"is_causal": False})
+    assert np.abs(ours(folder) - causal).max() > 0.01
+
+
+def test_an_encoder_with_a_decoder_is_refused(jina_copy):
+    config = {"model_type": "bart", "d_model": HIDDEN, "vocab_size": 200}
+    write_json(jina_copy / "config.json", config)
+    with pytest.raises(CheckpointError, match="'bart' is an encoder with a decoder"):
+        find_checkpoint(str(jina_copy))
+
+
+ABSOLUTE = "albert bert camembert data2vec-text distilbert electra ernie lilt longformer luke markuplm mpnet "
+ABSOLUTE += "roberta roberta-prelayernorm xlm-roberta xlm-roberta-xl xmod"
+
+
+@pytest.mark.parametrize("family", ABSOLUTE.split())
+def test_a_text_has_as_many_tokens_as_the_table_of_its_family_has_positions(family, tmp_path):
+    sizes = SIZES | {"vocab_size": 40, "max_position_embeddings": 60, "num_hidden_layers": 1}
+    # MPNet counts from the same position whatever pad_token_id says.
+    for pad in (
+        ({}, {"pad_token_id": 1}) if family == "mpnet" else ({}, {"pad_token_id": 0}, {"pad_token_id": 3})
+    ):
+        config = CONFIG_MAPPING[family](**sizes, **pad)
+        table = MODEL_MAPPING[type(config)](config).embeddings.position_embeddings
+        first = 0 if table.padding_idx is None else table.padding_idx + 1
+        stated = native_config(tmp_path, sizes | pad | {"model_type": family})
+        assert sizes_of(tmp_path, stated, family)[2] == 60 - first
+
+
 def test_remote_code_under_a_native_name_is_refused(jina_copy):
     """jinaai/jina-embeddings-v2-base-en calls itself bert and computes ALiBi."""
     config = json.loads((jina_copy / "config.json").read_text())
@@ -413,6 +462,14 @@ def test_remote_code_under_a_native_name_is_refused(jina_copy):
     ) as caught:
         find_checkpoint(str(jina_copy))
     assert "same weights" not in str(caught.value)
+
+
+def test_remote_settings_under_the_name_bert_are_refused(jina_copy):
+    config = json.loads((jina_copy / "config.json").read_text())
+    changes = {"model_type": "bert", "position_embedding_type": "absolute", "prenorm": True}
+    write_json(jina_copy / "config.json", config | changes)
+    with pytest.raises(CheckpointError, match="sets prenorm to True"):
+        find_checkpoint(str(jina_copy))
 
 
 def test_both_published_layouts_of_jina_give_equal_vectors(jina, jina_folder, tmp_path):

@@ -64,6 +64,15 @@ def test_groups_hold_each_row_once_and_pad_with_rows_of_the_same_sequence(length
     assert sorted(seen) == list(range(sum(lengths)))
 
 
+@pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError])
+def test_a_kernel_that_does_not_load_is_passed_over(error, monkeypatch):
+    def broken():
+        raise error("libcudart.so.12: cannot open shared object file")
+
+    monkeypatch.setattr(varlen, "_flash_attn", broken)
+    assert "flash-attn varlen" not in [way.name for way in kernels()]
+
+
 def test_on_a_processor_the_format_decides():
     assert isinstance(choose_attention(CPU, torch.bfloat16), BlockedAttention)
     assert isinstance(choose_attention(CPU, torch.float32), BlockedSdpa)
