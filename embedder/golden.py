@@ -112,7 +112,7 @@ def _input_ids(folder: Path) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
 def _states(
     checkpoint: Checkpoint, ids: np.ndarray[tuple[int], np.dtype[np.int32]], tasks: tuple[Task, ...]
 ) -> dict[str, Floats]:
-    """Return the states of the compared tokens for each task, (3, 9), through the encoder that embeds documents."""
+    """Return the compared states of each task, (3, 9), from the encoder that embeds documents."""
     pieces = [[token, token + 1, slot] for slot, token in enumerate(range(ROWS.start, ROWS.stop))]
     row = Row(ids, np.array(pieces, dtype=np.int64))
     backbone = load_backbone(checkpoint, "cpu", "float32")

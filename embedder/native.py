@@ -182,8 +182,8 @@ def _require_class(folder: Path, config: Mapping[str, Any], family: str) -> None
         if decoder and remote and "is_causal" not in config:
             raise CheckpointError(
                 f"{folder} cannot be used: it brings code of its own ({_entry(remote)}) for the decoder "
-                f"{family!r}, and its config.json sets no is_causal: transformers' class then reads from left "
-                "to right. Set is_causal to false if the model reads both ways, else to true"
+                f"{family!r}, and its config.json sets no is_causal: transformers' class then reads from "
+                "left to right. Set is_causal to false if the model reads both ways, else to true"
             )
         return
     brings = f" and brings code of its own ({_entry(remote)}), which is never run" if remote else ""
