@@ -13,7 +13,8 @@ from api.gate import OPEN, Gate
 from api.keys import KeyStore
 from api.logs import Observer
 from api.mcp import McpRoute
-from api.middleware import Admin, BodyLimit, Busy, RequestId
+from api.middleware import Admin, Busy, Limits, RequestId
+from api.reference import BEARER, operation_id
 from api.routes import (
     amend,
     backup,
@@ -59,20 +60,32 @@ def create_app(service: Service) -> FastAPI:
         title="Latewood",
         version="0.1.0",
         description="Hybrid search over whole-document embeddings, every score explained.",
+        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
     )
     app.state.service = service
+    guards = [Depends(scope_needed), Depends(known_parameters), Depends(BEARER)]
     for module in ROUTES:
-        app.include_router(module.router, dependencies=[Depends(scope_needed), Depends(known_parameters)])
+        app.include_router(module.router, dependencies=guards)
     app.include_router(web.router)
     app.router.routes.append(McpRoute(service))
     errors.install(app)
+    settings = service.settings
     app.add_middleware(
-        BodyLimit, json_bytes=service.settings.body_bytes, upload_bytes=service.settings.upload_bytes
+        Busy,
+        most=settings.concurrency,
+        most_by_key=settings.key_concurrency,
+        body_bytes=settings.body_bytes,
+        open_paths=OPEN | {"/metrics"},
     )
     app.add_middleware(
-        Gate, keys=KeyStore(service.data), required=keys_needed(service.settings), rate=service.settings.rate
+        Limits,
+        json_bytes=settings.body_bytes,
+        upload_bytes=settings.upload_bytes,
+        seconds=settings.body_seconds,
     )
-    app.add_middleware(Busy, most=service.settings.concurrency, open_paths=OPEN | {"/metrics"})
+    app.add_middleware(Gate, keys=KeyStore(service.data), required=keys_needed(settings), rate=settings.rate)
     app.add_middleware(Observer, metrics=service.metrics)
     app.add_middleware(RequestId)
     if service.settings.origins:

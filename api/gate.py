@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import math
 import time
 from typing import TYPE_CHECKING
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import ANYONE, OWNER, Access
 from api.keys import SCOPES, Key, KeysError, KeyStore
 from api.middleware import Refusal
+from api.routes.web import DOCS_PATHS
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
     from limits.strategies import MovingWindowRateLimiter
 
-OPEN = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
+OPEN = frozenset({"/", "/healthz", "/readyz", "/openapi.json", *DOCS_PATHS})
 """Paths that tell nothing of anyone's documents: answered without a key."""
 
 GUESSES = "30/minute"
-"""Wrong keys from one address before it is told to wait; a key that was proven lately goes on."""
+"""Wrong keys from one address before they get 429 in place of 401; a good key is let in in any case."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class Gate:
         self._required = required
         self._rate = rate
         self._rates = Rates()
+        self._limiter: CapacityLimiter | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -65,20 +68,24 @@ class Gate:
             return ANYONE  # packages of others send something in any case
         if not shown:
             return ANYONE if scope["path"] in OPEN else _unauthorized("this service needs a key")
-        address = (scope.get("client") or ("",))[0]
         try:
             key = self._keys.remembered(shown)
-            if key is None:
-                if wait := self._rates.spent(GUESSES, f"guess {address}"):
-                    return _too_many("too many keys from here were wrong", wait)
-                key = await run_in_threadpool(self._keys.proven, shown)
+            if key is None and self._keys.plausible(shown):
+                key = await to_thread.run_sync(self._keys.proven, shown, limiter=self._hashing())
         except KeysError as error:
             logger.error("%s", error)
             return Refusal(503, "keys_unreadable", "no key can be checked; the service's log has the details")
         if key is None:
-            self._rates.take(GUESSES, f"guess {address}")
+            if wait := self._rates.take(GUESSES, f"guess {_network(scope)}"):
+                return _too_many("too many keys from this address were wrong", wait)
             return _unauthorized("this key is not known, revoked or expired")
         return self._within_rate(key)
+
+    def _hashing(self) -> CapacityLimiter:
+        """Threads for proofs: routes share a pool of their own, which proofs must not fill."""
+        if self._limiter is None:  # made on the event loop
+            self._limiter = CapacityLimiter(2)
+        return self._limiter
 
     def _within_rate(self, key: Key) -> Access | Refusal:
         rate = key.rate or self._rate
@@ -99,11 +106,6 @@ class Rates:
         limiter, item = self._of(rate)
         return 0 if limiter.hit(item, name) else self._wait(rate, name)
 
-    def spent(self, rate: str, name: str) -> int:
-        """Count nothing; 0 when there is room for another, else the seconds to wait."""
-        limiter, item = self._of(rate)
-        return 0 if limiter.test(item, name) else self._wait(rate, name)
-
     def _wait(self, rate: str, name: str) -> int:
         limiter, item = self._of(rate)
         return max(1, math.ceil(limiter.get_window_stats(item, name).reset_time - time.time()))
@@ -119,6 +121,15 @@ class Rates:
 
             self._items[rate] = parse(rate)
         return self._limiter, self._items[rate]
+
+
+def _network(scope: Scope) -> str:
+    """Who guesses: an IPv4 address, or the network of an IPv6 one, whose owner has 2**64 addresses."""
+    address = (scope.get("client") or ("",))[0]
+    try:
+        return str(ipaddress.IPv6Network((address, 64), strict=False))
+    except ValueError:
+        return address
 
 
 def _shown(scope: Scope) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from contextvars import ContextVar
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 REQUEST: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request at hand, in its threads too."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9._:/{}+-]+", re.ASCII)
 
 access = logging.getLogger("latewood.request")
 
@@ -40,7 +43,7 @@ class JsonLines(logging.Formatter):
         told |= getattr(record, "fields", {})
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)
-        return json.dumps(told, ensure_ascii=False)
+        return one_line(json.dumps(told, ensure_ascii=False))
 
 
 class Lines(logging.Formatter):
@@ -49,10 +52,27 @@ class Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the lines of a traceback."""
         fields = {"request_id": REQUEST.get(), **getattr(record, "fields", {})}
-        told = "".join(f" {name}={value}" for name, value in fields.items() if value != "")
+        told = "".join(f" {name}={_quoted(value)}" for name, value in fields.items() if value != "")
         when = datetime.fromtimestamp(record.created).astimezone().isoformat(" ", "milliseconds")
-        text = f"{when} {record.levelname} {record.getMessage()}{told}"
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        text = f"{when} {record.levelname} {one_line(record.getMessage())}{told}"
+        if not record.exc_info:
+            return text
+        # Indented: a line of an error's own text cannot look like a record.
+        trace = self.formatException(record.exc_info).split("\n")
+        return "\n".join([text, *(f"    {one_line(line)}" for line in trace)])
+
+
+def one_line(text: str) -> str:
+    """The text with line ends, control characters and other unprintable ones as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
+
+
+def _quoted(value: object) -> str:
+    """A field's value; quoted as JSON where it could be taken for something else than one value."""
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else one_line(json.dumps(text, ensure_ascii=False))
 
 
 def configure(form: str) -> None:

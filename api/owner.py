@@ -18,7 +18,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TENANT_HEADER = "X-Latewood-Tenant"
 KEEP_ALIVE_SECONDS = 75  # longer than httpx and most proxies keep one: or it closes under a question
+HEAD_SECONDS = 10.0
 WAIT_SECONDS = 30.0
 CHANGE_SECONDS = 60.0
 ASK_SECONDS = 1.0
@@ -177,19 +178,34 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
-def uvicorn_server(app: object, **options: object) -> uvicorn.Server:
-    """A uvicorn server with this project's settings."""
+def uvicorn_server(
+    app: object, *, proxies: Sequence[str] = (), head_seconds: float = HEAD_SECONDS
+) -> uvicorn.Server:
+    """A uvicorn server with this project's settings.
+
+    Args:
+        app: what answers.
+        proxies: addresses and networks whose forwarded headers are believed.
+        head_seconds: time for a request's head to arrive.
+    """
     import uvicorn
+
+    from api.connections import limited
+    from api.middleware import HEAD_BYTES
 
     config = uvicorn.Config(
         app,
+        http=limited(head_seconds),
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
         timeout_graceful_shutdown=10,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,
-        **options,
     )
     return uvicorn.Server(config)
 

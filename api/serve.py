@@ -50,7 +50,11 @@ def _run(service: Service, listener: socket.socket, ready: Callable[[str], None]
         threading.Thread(target=_begin, args=[service], name="warm-up", daemon=True).start()
         ready(service.serving)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn has drained and raises the signal again
-            uvicorn_server(doors(owner.app, service.settings)).run([listener])
+            uvicorn_server(
+                doors(owner.app, service.settings),
+                proxies=service.settings.proxies,
+                head_seconds=service.settings.head_seconds,
+            ).run([listener])
     finally:
         service.jobs.close()
         owner.close()

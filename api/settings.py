@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from dataclasses import dataclass
@@ -150,6 +151,10 @@ class Settings(BaseSettings):
     origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="sites whose pages may call the service, as `https://app.example` (CORS)"
     )
+    proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="addresses or networks of proxies whose `X-Forwarded-For` and `-Proto` are believed",
+    )
     rate: str = Field("1200/minute", description="requests of a key that has no rate of its own; `none`")
     port: int = Field(8000, ge=0, le=65535, description="port of `serve`; 0 takes a free one")
     query_characters: int = Field(8192, ge=1, description="longest query")
@@ -160,6 +165,16 @@ class Settings(BaseSettings):
     expand: int = Field(10, ge=0, description="most neighbouring passages on each side of a result")
     log: str = Field("text", description="how `serve` logs: `text` or `json`, a line each")
     concurrency: int = Field(64, ge=1, description="most requests that are answered at a time")
+    key_concurrency: int = Field(32, ge=1, description="most requests of one key that are answered at a time")
+    head_seconds: float = Field(
+        10.0, gt=0, allow_inf_nan=False, description="time for request line and headers to arrive"
+    )
+    body_seconds: float = Field(
+        20.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="time for a body to arrive; each 1,000 bytes of it add a second",
+    )
     batch: int = Field(256, ge=1, description="most texts in one request to embed or rerank")
     body_bytes: int = Field(10_000_000, ge=1, description="largest JSON body")
     upload_bytes: int = Field(200_000_000, ge=1, description="largest upload")
@@ -190,7 +205,9 @@ class Settings(BaseSettings):
         """Where models may come from beyond what is known and installed."""
         return source_of(self.models, fetch=self.fetch)
 
-    @field_validator("dimensions", "metadata_from_path", "roots", "hosts", "origins", mode="before")
+    @field_validator(
+        "dimensions", "metadata_from_path", "roots", "hosts", "origins", "proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -223,6 +240,18 @@ class Settings(BaseSettings):
         for origin in value:
             if not re.fullmatch(r"https?://[^/*?#\s]+", origin):
                 raise ValueError(f"{origin!r} must be a scheme and a host, such as https://app.example")
+        return value
+
+    @field_validator("proxies")
+    @classmethod
+    def _proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in value:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError as error:
+                raise ValueError(
+                    f"{proxy!r} must be an address such as 10.0.0.5, or a network such as 10.0.0.0/8"
+                ) from error
         return value
 
     @field_validator("store")
