@@ -188,7 +188,17 @@ class Service:
         templates = read_templates(self.settings.metadata_from_path)
         aside = str(self.data / "cache" / "fetched")
         limit = self.settings.file_bytes
-        return Work(self._pool, progress, stop, READERS, (str(self.data),), templates, aside, limit)
+        return Work(
+            self._pool,
+            progress,
+            stop,
+            READERS,
+            (str(self.data),),
+            templates,
+            aside,
+            limit,
+            self.settings.roots,
+        )
 
     def opened(self, tenant: str, collection: str) -> Opened | None:
         """The index, if it is open."""

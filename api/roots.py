@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from api.errors import ApiError
-from ingest.naming import is_remote, path_of
+from ingest.naming import is_remote, path_of, remote_holds
 
 
 def check_source(roots: Sequence[str], source: str) -> None:
     """Refuse a source outside every root. Links and `..` are followed before a path is compared.
 
-    Links to files inside a root are read as everywhere: who may write there says what is ingested.
+    Links to files inside a root are read as everywhere: who may write there says what is ingested. A web
+    server's redirects are held to the roots where they are followed, by `ingest.remote`.
 
     Raises:
         ApiError: 403 `source_not_allowed`.
@@ -35,7 +35,7 @@ def _holds(root: str, source: str) -> bool:
     if is_remote(root) != is_remote(source):
         return False
     if is_remote(root):
-        return _remote_holds(root, source)
+        return remote_holds(root, source)
     path = path_of(source) if source.startswith("file:") else source
     if not Path(path).is_absolute() or "\0" in path:
         return False
@@ -44,16 +44,3 @@ def _holds(root: str, source: str) -> bool:
 
 def _local(root: str) -> str:
     return path_of(root) if root.startswith("file:") else root
-
-
-def _remote_holds(root: str, source: str) -> bool:
-    try:
-        ours, theirs = urlsplit(root), urlsplit(source)
-    except ValueError:  # no uri at all
-        return False
-    if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc) or theirs.query or theirs.fragment:
-        return False
-    path, place = unquote(theirs.path), ours.path.rstrip("/")
-    if ".." in path.split("/") or "\\" in path:
-        return False
-    return theirs.path.rstrip("/") == place or theirs.path.startswith(f"{place}/")

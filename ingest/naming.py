@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import SplitResult, quote, unquote, unquote_to_bytes, urlsplit
 
 
 class SourceError(Exception):
     """A source that cannot be ingested as asked.
 
     Attributes:
-        code: `source_missing`, `source_unreadable`, `source_empty`, `source_overlap`, `source_invalid` or
-            `pattern_invalid`.
+        code: `source_missing`, `source_unreadable`, `source_empty`, `source_overlap`, `source_invalid`,
+            `source_not_allowed` or `pattern_invalid`.
         message: what, the remedy.
     """
 
@@ -78,6 +78,27 @@ def _real_file(path: str | os.PathLike[str]) -> str:
 def is_remote(source: str) -> bool:
     """Whether a source is the uri of something that is not in this machine's file system."""
     return "://" in source and not source.startswith("file:")
+
+
+def remote_holds(root: str, source: str) -> bool:
+    """Whether a remote uri lies in a remote root: same scheme, host and port, and below its path."""
+    try:
+        ours, theirs = urlsplit(root), urlsplit(source)
+        same = _server(ours) == _server(theirs)
+    except ValueError:  # no uri at all
+        return False
+    if not same or theirs.query or theirs.fragment:
+        return False
+    path, place = unquote(theirs.path), unquote(ours.path).rstrip("/")
+    if ".." in path.split("/") or "\\" in path:
+        return False
+    return path.rstrip("/") == place or path.startswith(f"{place}/")
+
+
+def _server(parts: SplitResult) -> tuple[str, str, int | None, str]:
+    """Scheme, host and port, however they are written; and a user, who is part of no root."""
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", port, parts.netloc.rpartition("@")[0]
 
 
 def covers(place: str, uri: str) -> bool:

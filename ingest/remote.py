@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import time_ns
@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit, urlunsplit
 
 from ingest.metadata import described_by, sidecar_of
-from ingest.naming import SourceError, covers
+from ingest.naming import SourceError, covers, remote_holds
 from ingest.parsing.containers import is_container
 from ingest.scanning import Finding, ScannedFile, ScanResult
 from ingest.selection import Selection
@@ -31,6 +31,7 @@ from search.types import FileStamp
 SCHEMES = ("s3", "gs", "http", "https", "memory")
 _INSTALL = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 _TIMES = ("LastModified", "Last-Modified", "last_modified", "mtime", "updated", "created")
+_LEFT = "left"  # in what is known of a file: the error of a redirect that was refused
 _TAGS = ("ETag", "etag", "md5Hash", "Content-MD5", "crc32c")
 
 
@@ -68,13 +69,15 @@ class RemoteSource:
     Safe to share by threads.
     """
 
-    def __init__(self, uri: str, aside: Path, limit: int) -> None:
+    def __init__(self, uri: str, aside: Path, limit: int, roots: Sequence[str] = ()) -> None:
         """Nothing is asked yet.
 
         Args:
             uri: see `check_uri`.
             aside: a folder of this machine, removed with `close`.
             limit: bytes; larger files are not fetched.
+            roots: where a source that lies in one of them has to stay, wherever a server redirects to. A
+                source outside was named on this machine itself, whose user may fetch from anywhere.
 
         Raises:
             SourceError: `source_invalid`, see `check_uri`, or what reads such uris is not installed.
@@ -85,7 +88,8 @@ class RemoteSource:
         aside.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._aside = Path(tempfile.mkdtemp(dir=aside))
         try:
-            self._files = _file_system(self._scheme)
+            within = tuple(root for root in roots if remote_holds(root, self.uri)) and tuple(roots)
+            self._files = _file_system(self._scheme, within)
         except BaseException:
             self.close()
             raise
@@ -117,6 +121,9 @@ class RemoteSource:
         for uri in sorted(listed):
             place = unquote(uri.removeprefix(folder))
             if described_by(uri) in listed or not (single or _takes(selection, place)):
+                continue
+            if isinstance(left := listed[uri].get(_LEFT), SourceError):
+                failed.append(Finding(uri, left.code, left.message))
                 continue
             file = ScannedFile(uri, stamp_of(listed[uri]), kept=self._place(uri))
             try:
@@ -163,7 +170,11 @@ class RemoteSource:
                 everything = self._files.find(path, detail=True)
                 found = {uri: info for uri, info in self._named(everything) if covers(self._folder, uri)}
             return {uri: self._whole(uri, info) for uri, info in found.items()}
+        except SourceError:
+            raise
         except FileNotFoundError as error:
+            if isinstance(error.__cause__, SourceError):  # fsspec takes every failure for a missing file
+                raise error.__cause__ from error
             raise SourceError(
                 "source_missing", f"{self.uri} does not exist, or may not be seen with these credentials"
             ) from error
@@ -191,7 +202,12 @@ class RemoteSource:
     def _whole(self, uri: str, info: Mapping[str, Any]) -> Mapping[str, Any]:
         """What is told of a file; a web server's page names it only, so it is asked for."""
         if self._scheme in {"http", "https"} and not any(info.get(name) for name in (*_TAGS, *_TIMES)):
-            asked: Mapping[str, Any] = self._files.info(self._path(uri))
+            try:
+                asked: Mapping[str, Any] = self._files.info(self._path(uri))
+            except FileNotFoundError as error:
+                if not isinstance(error.__cause__, SourceError):
+                    raise
+                return {**info, _LEFT: error.__cause__}
             return asked
         return info
 
@@ -221,6 +237,8 @@ class RemoteSource:
         except ParseError:
             Path(draft).unlink(missing_ok=True)
             raise
+        except SourceError as error:
+            raise ParseError(error.code, error.message) from error
         except Exception as error:
             raise ParseError(
                 "unreadable", f"it could not be fetched ({said(error)})", transient=True
@@ -246,12 +264,15 @@ def _takes(selection: Selection, place: str) -> bool:
     return inside and takes(place)
 
 
-def _file_system(scheme: str) -> Any:
+def _file_system(scheme: str, within: Sequence[str]) -> Any:
     import fsspec
 
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
     if scheme in {"http", "https"}:
         options["client_kwargs"] = {"trust_env": True}
+        if within:
+            # aiohttp calls it for each request, those that follow a redirect too.
+            options["client_kwargs"]["middlewares"] = (_staying_within(within),)
     if scheme == "memory":
         options = {}
     try:
@@ -260,6 +281,23 @@ def _file_system(scheme: str) -> Any:
         extra = "http" if scheme == "https" else scheme
         message = f"{scheme}:// needs {_INSTALL[scheme]}: pip install 'latewood[{extra}]'"
         raise SourceError("source_invalid", message) from error
+
+
+def _staying_within(roots: Sequence[str]) -> Any:
+    """A middleware of aiohttp that refuses requests to places outside all roots."""
+
+    async def check(request: Any, handler: Callable[[Any], Any]) -> Any:
+        place = (
+            f"{request.url.scheme}://{request.url.authority}{request.url.raw_path}"  # a query may be secret
+        )
+        if not any(remote_holds(root, place) for root in roots):
+            raise SourceError(
+                "source_not_allowed",
+                f"the server redirects to {place}, outside of ROOTS ({', '.join(roots)}); it was not fetched",
+            )
+        return await handler(request)
+
+    return check
 
 
 def said(error: BaseException) -> str:

@@ -67,6 +67,7 @@ class Work:
         templates: rules that make metadata of paths.
         aside: where copies of what is no file of this machine lie until they were parsed.
         file_bytes: the largest file that is fetched.
+        roots: folders and uris; a web server in one of them may not redirect to a place outside all of them.
     """
 
     pool: ParserPool
@@ -77,6 +78,7 @@ class Work:
     templates: tuple[Template, ...] = ()
     aside: str = ""
     file_bytes: int = 500_000_000
+    roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,8 @@ def _sync(open_index: Callable[[], Index], origin: Origin, options: SyncOptions,
 
 def _origin(root: str, work: Work) -> Origin:
     if is_remote(root):
-        return Remote(RemoteSource(root, Path(work.aside or tempfile.gettempdir()), work.file_bytes))
+        aside = Path(work.aside or tempfile.gettempdir())
+        return Remote(RemoteSource(root, aside, work.file_bytes, work.roots))
     return Local(root, work.left_out)
 
 

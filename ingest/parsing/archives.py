@@ -15,6 +15,8 @@ from ingest.types import ParseError
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _XML = (".xml", ".rels", ".xhtml", ".html", ".htm", ".opf", ".ncx")
 XML_LIMIT = 100 * 1024**2
+RATIO = 200
+_FREE_BYTES = 1 << 20
 _PIECE = 1 << 20
 _TOTAL_LIMIT = 1024**3
 
@@ -67,20 +69,30 @@ def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
         raise ParseError("corrupt", f"{name!r:.100} in the file is damaged ({error})") from error
 
 
+def most_unpacked(packed: int) -> int:
+    """Return the most that so many packed bytes may unpack to; text packs 50 times smaller at the best."""
+    return max(_FREE_BYTES, RATIO * packed)
+
+
 def unpacked(data: bytes, max_bytes: int) -> bytes:
     """What a gzip file holds (all its members in a row), checked against its sums.
 
     Raises:
-        ParseError: `corrupt`; `too_large` beyond `max_bytes`, before more is unpacked.
+        ParseError: `corrupt`; `too_large` beyond `max_bytes` or `most_unpacked`, before more is unpacked.
     """
     pieces: list[bytes] = []
-    left = max_bytes
+    limit = min(max_bytes, most_unpacked(len(data)))
+    left = limit
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
             while piece := stream.read(_PIECE):
                 left -= len(piece)
                 if left < 0:
-                    raise ParseError("too_large", f"it would unpack to more than {max_bytes} bytes; split it")
+                    raise ParseError(
+                        "too_large",
+                        f"its {len(data)} bytes would unpack to more than {limit}; the limits are {RATIO} "
+                        "times its packed size, and FILE_BYTES; unpack or split it",
+                    )
                 pieces.append(piece)
     except (OSError, EOFError, zlib.error) as error:
         raise ParseError("corrupt", f"the gzip file is damaged or incomplete ({error})") from error

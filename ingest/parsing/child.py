@@ -13,6 +13,7 @@ import signal
 import sys
 from typing import BinaryIO
 
+from ingest.parsing.archives import most_unpacked
 from ingest.parsing.containers import ArchiveReader
 from ingest.parsing.files import read_file
 from ingest.parsing.parse import parse_bytes
@@ -31,12 +32,15 @@ def answer(request: Request, archives: ArchiveReader, max_file_bytes: int) -> Pa
     """
     if request.member:
         data, stamp = archives.read(request.path, request.member, request.name)
+        # A packed file in an archive is packed twice: what counts is its size in the archive.
+        most = min(max_file_bytes, most_unpacked(archives.packed_size(request.path, request.member)))
     else:
         data, stamp = read_file(request.path, request.name, max_file_bytes)
+        most = max_file_bytes
     content_hash = hashlib.sha256(data).hexdigest()
     if content_hash == request.known_hash:
         return Unchanged(content_hash, stamp)
-    return ParsedFile(parse_bytes(data, request.name, max_file_bytes), content_hash, stamp)
+    return ParsedFile(parse_bytes(data, request.name, most), content_hash, stamp)
 
 
 def main() -> None:

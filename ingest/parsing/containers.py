@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from ingest.parsing.archives import RATIO, most_unpacked
 from ingest.parsing.files import opened, refuse_special, stamp_of
 from ingest.parsing.router import HEAD_BYTES, route
 from ingest.types import ParseError
@@ -19,7 +20,6 @@ from search.types import FileStamp
 
 MOST_MEMBERS = 10_000
 _FREE_BYTES = 256 * 1024**2
-_RATIO = 200
 _PIECE = 1 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UTF8 = 0x800
@@ -111,6 +111,14 @@ class ArchiveReader:
             raise ParseError("changed_while_reading", "the archive changed while it was read", transient=True)
         return data, shelf.stamp
 
+    def packed_size(self, path: str, member: str) -> int:
+        """Bytes that a member takes in its archive; call it after `read`.
+
+        Raises:
+            ParseError: what `members` raises.
+        """
+        return self._opened(path).entries[member][1].compress_size
+
     def close(self) -> None:
         """Close the archive that is open, if any."""
         if self._last is not None:
@@ -184,11 +192,11 @@ class ArchiveReader:
                 "too_large",
                 f"the archive holds {len(entries)} files, the limit is {MOST_MEMBERS}; unpack it",
             )
-        if total > max(_FREE_BYTES, _RATIO * size):
+        if total > max(_FREE_BYTES, RATIO * size):
             raise ParseError(
                 "too_large",
                 f"the archive of {size} bytes would unpack to {total}; the limit is {_FREE_BYTES} bytes or "
-                f"{_RATIO} times its size; unpack it into a folder",
+                f"{RATIO} times its size; unpack it into a folder",
             )
         for entry in entries:
             name = _decoded(entry)
@@ -219,6 +227,9 @@ class ArchiveReader:
         elif entry.file_size > self._max_file_bytes:
             error = _too_large(entry.file_size, self._max_file_bytes)
             fault = (error.code, error.message, False)
+        elif entry.file_size > most_unpacked(entry.compress_size):
+            sizes = f"its {entry.compress_size} bytes would unpack to {entry.file_size}"
+            fault = ("too_large", f"{sizes}; the limit is {RATIO} times its packed size; unpack it", False)
         return Member(name or _storable(raw), entry.file_size, entry.CRC, encrypted, *fault)
 
 

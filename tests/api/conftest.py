@@ -184,10 +184,10 @@ def hand_in(finish: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, An
 
 
 @contextmanager
-def served(app: Any) -> Iterator[str]:
+def served(app: Any, **options: Any) -> Iterator[str]:
     """The application behind a real server on a free loopback port; its address."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        server = uvicorn_server(app)
+        server = uvicorn_server(app, **options)
         thread = threading.Thread(target=server.run, args=([listener],), name="served")
         thread.start()
         try:
@@ -198,7 +198,7 @@ def served(app: Any) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def serve() -> Callable[[Any], Any]:
+def serve() -> Callable[..., Any]:
     return served
 
 

@@ -16,14 +16,14 @@ from search.fusion import SHIPPED
 LONGEST_ID = "x" * 128
 
 
-@pytest.mark.parametrize("given", ["question-7", LONGEST_ID, "a b", "id,with:signs"])
+@pytest.mark.parametrize("given", ["question-7", LONGEST_ID, "web-1:a.B_2"])
 def test_a_request_id_is_echoed(shared_http: TestClient, given: str) -> None:
     answer = shared_http.get("/healthz", headers={"X-Request-ID": given})
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
     assert answer.headers["X-Request-ID"] == given
 
 
-@pytest.mark.parametrize("given", [None, "", LONGEST_ID + "x", "bell\x07"])
+@pytest.mark.parametrize("given", [None, "", LONGEST_ID + "x", "bell\x07", "a b", "1 status=204", "1,2"])
 def test_a_request_without_a_usable_id_gets_one(shared_http: TestClient, given: str | None) -> None:
     headers = {} if given is None else {"X-Request-ID": given}
     first, second = (shared_http.get("/nowhere", headers=headers) for _ in range(2))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,6 +88,68 @@ def test_a_key_whose_time_is_over_is_refused(store: KeyStore, tmp_path: Path) ->
     assert store.all()[0].expired
 
 
+@pytest.fixture
+def no_hashing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proofs fail the test: one takes 19 MiB and some milliseconds."""
+
+    def refuse() -> None:
+        raise AssertionError("a key was hashed")
+
+    monkeypatch.setattr("api.keys._hasher", refuse)
+
+
+def wrong(secret: str) -> str:
+    """A key of the same id."""
+    return secret[:-1] + ("A" if secret[-1] != "A" else "B")
+
+
+def test_a_wrong_key_costs_no_hash(store: KeyStore, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    _, secret = store.create(Wish("acme"))
+    request.getfixturevalue("no_hashing")
+    for one in (KeyStore(tmp_path / "data"), store):
+        assert one.proven(wrong(secret)) is None
+        assert one.proven("lw_" + "0" * 12 + secret[15:]) is None
+        with pytest.raises(AssertionError, match="hashed"):
+            one.proven(secret)
+
+
+def test_a_key_of_an_earlier_version_is_completed_when_it_is_proven(
+    store: KeyStore, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    made, secret = store.create(Wish("acme"))
+    other, other_secret = store.create(Wish("rival"))
+    path = tmp_path / "data" / "keys.json"
+    shape = json.loads(path.read_text())
+    for one in shape["keys"]:
+        del one["check"]
+    path.write_text(json.dumps(shape))
+    assert store.proven(wrong(secret)) is None
+    assert [key.check for key in store.all()] == ["", ""]
+    found = store.proven(secret)
+    assert found is not None
+    assert (found.id, found.hash) == (made.id, made.hash)
+    assert {key.id: key.check for key in store.all()} == {made.id: made.check, other.id: ""}
+    assert store.proven(other_secret) is not None
+    request.getfixturevalue("no_hashing")
+    assert KeyStore(tmp_path / "data").proven(wrong(secret)) is None
+    assert store.remembered(secret) is not None
+
+
+def test_a_key_is_good_where_its_file_cannot_be_written(
+    store: KeyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, secret = store.create(Wish("acme"))
+    path = tmp_path / "data" / "keys.json"
+    path.write_text(path.read_text().replace(made.check, ""))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("api.keys.catalog.write_file", full)
+    assert store.proven(secret) is not None
+    assert f"could not save the check of key {made.id}" in caplog.text
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "{}", "[]", '{"format": 2, "keys": []}', '{"format": 1, "keys": [{}]}', '{"format": 1, "keys": 3}'],
@@ -161,7 +224,6 @@ def routes(http: TestClient) -> list[tuple[str, str]]:
 
 
 OPEN = {("GET", path) for path in ("/", "/healthz", "/readyz", "/docs", "/openapi.json", "/metrics")}
-SCHEMA_ONLY = {("GET", "/docs/oauth2-redirect"), ("GET", "/redoc")}
 
 
 def test_without_a_key_nothing_but_the_pages_and_the_health_is_answered(asking: TestClient) -> None:
@@ -327,14 +389,38 @@ def test_a_key_without_a_rate_has_the_services(open_service: Callable[..., Servi
     assert http.get("/collections", headers={"Authorization": "Bearer none"}).status_code == 200
 
 
-def test_who_guesses_is_told_to_wait_and_a_proven_key_goes_on(guarded: Service, keys: Any) -> None:
+def test_who_guesses_is_told_to_wait_and_good_keys_are_let_in(guarded: Service, keys: Any) -> None:
+    """Proven lately, or never before."""
     http = TestClient(create_app(guarded), raise_server_exceptions=False)
-    good = keys("acme")
+    good, fresh = keys("acme"), keys("acme")
     assert http.get("/collections", headers=good).status_code == 200
-    wrong = {"Authorization": f"{good['Authorization'][:-3]}xxx"}
-    codes = [http.get("/collections", headers=wrong).status_code for _ in range(32)]
+    guess = {"Authorization": wrong(good["Authorization"])}
+    codes = [http.get("/collections", headers=guess).status_code for _ in range(32)]
     assert codes == [401] * 30 + [429] * 2
     assert http.get("/collections", headers=good).status_code == 200
+    assert http.get("/collections", headers=fresh).status_code == 200
+
+
+@pytest.mark.parametrize(("proxies", "last"), [((), 429), (("127.0.0.0/8",), 401)])
+def test_forwarded_addresses_are_believed_of_known_proxies_only(
+    guarded: Service, serve: Any, proxies: tuple[str, ...], last: int
+) -> None:
+    with serve(create_app(guarded), proxies=proxies) as url:
+        for number in range(31):
+            headers = {"Authorization": "Bearer lw_x", "X-Forwarded-For": f"203.0.113.{number}"}
+            answer = httpx.get(f"{url}/collections", headers=headers)
+    assert answer.status_code == last
+
+
+def test_guesses_from_one_network_of_ipv6_count_together(guarded: Service) -> None:
+    app = create_app(guarded)
+    codes = []
+    for number in range(31):
+        http = TestClient(app, client=(f"2001:db8::{number:x}", 50_000))
+        codes.append(http.get("/collections", headers={"Authorization": "Bearer lw_x"}).status_code)
+    assert codes == [401] * 30 + [429]
+    elsewhere = TestClient(app, client=("2001:db8:0:1::1", 50_000))
+    assert elsewhere.get("/collections", headers={"Authorization": "Bearer lw_x"}).status_code == 401
 
 
 def test_keys_that_cannot_be_checked_open_nothing(open_service: Callable[..., Service], keys: Any) -> None:

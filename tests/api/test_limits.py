@@ -117,8 +117,8 @@ def test_a_file_is_read_up_to_its_limit(http: TestClient, finish: Any, size: int
 
 
 def test_every_setting_that_limits_something_is_met_here() -> None:
-    """By how it is described; the requests at a time are met in test_metrics.py."""
+    """By how it is described; requests at a time are met in test_metrics.py and test_connections.py."""
     words = re.compile("most|longest|largest|deepest")
     limits = {name for name, field in Settings.model_fields.items() if words.match(field.description or "")}
     assert {name for name, *_ in CASES} | {"file_bytes"} == set(EDGES)
-    assert limits == set(EDGES) | {"concurrency"}
+    assert limits == set(EDGES) | {"concurrency", "key_concurrency"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -181,6 +182,35 @@ def test_lines_for_people_have_the_same_fields() -> None:
         assert Lines().format(record).endswith(" INFO request request_id=r-1 status=200")
     finally:
         REQUEST.reset(token)
+
+
+@pytest.mark.parametrize("form", [Lines(), JsonLines()])
+def test_no_value_can_look_like_a_line_or_a_field_of_its_own(form: logging.Formatter) -> None:
+    """Line ends of all kinds, control characters of terminals, spaces and `=`."""
+    nasty = 'a\n2026-01-01 INFO forged\r\x1b[2K\x85\u2028 status=204 key="admin"'
+    try:
+        raise ValueError(nasty)
+    except ValueError:
+        record = logging.makeLogRecord(
+            {
+                "msg": "could not read %s",
+                "args": (nasty,),
+                "levelname": "INFO",
+                "fields": {"route": "/jobs/{id}", "code": nasty},
+                "exc_info": sys.exc_info(),
+            }
+        )
+    first, *rest = form.format(record).splitlines()
+    assert all(line.isprintable() for line in (first, *rest))
+    if isinstance(form, JsonLines):
+        assert rest == []
+        assert json.loads(first)["code"] == nasty
+        return
+    assert "could not read a\\n2026-01-01 INFO forged\\r\\u001b" in first
+    quoted = first.partition(" route=/jobs/{id} code=")[2]
+    assert json.loads(quoted) == nasty
+    assert rest
+    assert all(line.startswith("    ") for line in rest)
 
 
 # --- too much to do -----------------------------------------------------------------------------------------

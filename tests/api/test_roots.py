@@ -60,6 +60,8 @@ def test_everything_else_is_refused(root: Path, place: str) -> None:
     [
         ("s3://bucket/docs", True),
         ("s3://bucket/docs/", True),
+        ("s3://BUCKET/do%63s/a.txt", True),
+        ("s3://bucket:443/docs/", False),
         ("s3://bucket/docs/a%20b.txt", True),
         ("s3://bucket/docs-private/", False),
         ("s3://bucket/docs/../secret", False),

@@ -167,3 +167,16 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path, text: str) -> None:
 def test_settings_cannot_be_changed_later() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("value", ["10.0.0.5", "10.0.0.0/8, ::1", ""])
+def test_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("LATEWOOD_PROXIES", value)
+    assert load().proxies == tuple(part.strip() for part in value.split(",") if part)
+
+
+@pytest.mark.parametrize("value", ["*", "proxy.example", "10.0.0.1/8", "10.0.0.5:80"])
+def test_other_proxies_are_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("LATEWOOD_PROXIES", value)
+    with pytest.raises(SettingsError, match=r"PROXIES.* must be an address such as"):
+        load()

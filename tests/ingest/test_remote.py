@@ -39,15 +39,30 @@ class Server(http.server.SimpleHTTPRequestHandler):
 
     asked: ClassVar[list[str]] = []
     refuse: ClassVar[set[str]] = set()
+    moved: ClassVar[dict[str, str]] = {}
     secret = ""
     quiet = False
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
+    def do_HEAD(self) -> None:
+        if self.path in self.moved:
+            self.move()
+        else:
+            super().do_HEAD()
+
+    def move(self) -> None:
+        self.send_response(302)
+        self.send_header("Location", self.moved[self.path])
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def do_GET(self) -> None:
         self.asked.append(unquote(self.path))
-        if self.path in self.refuse:
+        if self.path in self.moved:
+            self.move()
+        elif self.path in self.refuse:
             self.send_error(503)
         elif self.secret and self.headers.get("Authorization") != self.secret:
             self.send_error(401)
@@ -65,7 +80,7 @@ def web(tmp_path: Path) -> Iterator[tuple[str, Path, type[Server]]]:
     """A web server's address, the folder it serves, and its handler."""
     root = tmp_path / "www"
     root.mkdir()
-    handler = type("Own", (Server,), {"asked": [], "refuse": set()})
+    handler = type("Own", (Server,), {"asked": [], "refuse": set(), "moved": {}})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(root)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -89,9 +104,14 @@ Ingest = Callable[..., Report]
 
 @pytest.fixture
 def ingest(index: Index, pool: ParserPool, tmp_path: Path) -> Ingest:
-    def run(root: str, **options: Any) -> Report:
+    def run(root: str, roots: tuple[str, ...] = (), **options: Any) -> Report:
         work = Work(
-            pool, lambda report: None, lambda: False, aside=str(tmp_path / "aside"), file_bytes=100_000
+            pool,
+            lambda report: None,
+            lambda: False,
+            aside=str(tmp_path / "aside"),
+            file_bytes=100_000,
+            roots=roots,
         )
         report = sync(lambda: index, root, SyncOptions(**options), work)
         assert list((tmp_path / "aside").iterdir()) == []  # what was fetched is gone
@@ -324,6 +344,75 @@ def test_credentials_are_used_and_never_logged(
     for told in (caplog.text, str(error.value)):
         assert "hunter2" not in told
         assert "bWU6aHVudGVyMg" not in told
+
+
+@pytest.fixture
+def moving(web: Any) -> tuple[str, type[Server]]:
+    """A web server whose folder `docs` holds files that have moved: within it, out of it, to another host."""
+    url, root, server = web
+    (root / "docs" / "deep").mkdir(parents=True)
+    (root / "docs" / "a.txt").write_text("Seals rest on the skerries.")
+    (root / "docs" / "deep" / "new.txt").write_text("The keeper counts ships.")
+    (root / "secret.txt").write_text("Not for everyone.")
+    for name in ("within", "out", "away"):
+        (root / "docs" / f"{name}.txt").write_text("Never sent: it has moved.")
+    server.moved["/docs/within.txt"] = "/docs/deep/new.txt?version=2"
+    server.moved["/docs/out.txt"] = f"{url}/docs/%2e%2e/secret.txt?token=hidden"
+    server.moved["/docs/away.txt"] = f"{url.replace('127.0.0.1', 'localhost')}/docs/a.txt"
+    return url, server
+
+
+@pytest.mark.parametrize("root", ["{}/docs", "{}/docs/", "{}/docs/out.txt", "{}/do%63s"])
+def test_a_redirect_out_of_the_roots_is_not_followed(
+    index: Index, ingest: Ingest, moving: Any, root: str
+) -> None:
+    url, server = moving
+    with pytest.raises(
+        SourceError, match=r"redirects to http://127\.0\.0\.1:\d+/secret\.txt, outside of"
+    ) as refused:
+        ingest(f"{url}/docs/out.txt", roots=(root.format(url), "s3://other"))
+    assert refused.value.code == "source_not_allowed"
+    assert "hidden" not in str(refused.value)
+    assert not [path for path in server.asked if "secret" in path]
+    assert uris(index) == []
+
+
+def test_what_has_moved_out_of_the_roots_is_named_and_the_rest_is_read(
+    index: Index, ingest: Ingest, moving: Any
+) -> None:
+    url, server = moving
+    report = ingest(f"{url}/docs/", roots=(f"{url}/docs",))
+    failed = {one.uri.rsplit("/", 1)[1]: one.code for one in report.failed}
+    assert failed == {"out.txt": "source_not_allowed", "away.txt": "source_not_allowed"}
+    assert [uri.rsplit("/docs/")[1] for uri in uris(index)] == ["a.txt", "deep/new.txt", "within.txt"]
+    assert not [path for path in server.asked if "secret" in path]
+
+
+def test_what_moves_after_it_was_listed_is_not_followed_either(
+    index: Index, ingest: Ingest, moving: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server tells a file's size on HEAD, and redirects on GET."""
+    url, server = moving
+    source = f"{url}/docs/out.txt"
+    monkeypatch.setattr(server, "do_HEAD", http.server.SimpleHTTPRequestHandler.do_HEAD)
+    report = ingest(source, roots=(f"{url}/docs",))
+    assert [(one.uri, one.code) for one in report.failed] == [(source, "source_not_allowed")]
+    assert not [path for path in server.asked if "secret" in path]
+
+
+def test_a_listing_that_has_moved_out_of_the_roots_is_refused(ingest: Ingest, moving: Any) -> None:
+    url, server = moving
+    server.moved["/docs/deep/"] = f"{url}/"
+    with pytest.raises(SourceError) as refused:
+        ingest(f"{url}/docs/", roots=(f"{url}/docs",))
+    assert refused.value.code == "source_not_allowed"
+
+
+def test_the_machines_own_user_may_be_led_anywhere(index: Index, ingest: Ingest, moving: Any) -> None:
+    """A source outside of every root was not named over TCP."""
+    url, _ = moving
+    assert ingest(f"{url}/docs/away.txt").added == 1
+    assert ingest(f"{url}/docs/out.txt", roots=("/srv/docs", f"{url}/other/")).added == 1
 
 
 def test_uris_are_percent_encoded_in_one_way() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import stat
@@ -57,6 +58,29 @@ def test_members_are_listed_with_size_and_sum_and_read_whole(path, reader):
     data, stamp = reader.read(str(path), "inner/page.html", "page.html")
     assert data == b"<p>x"
     assert (stamp.size, stamp.inode) == (path.stat().st_size, path.stat().st_ino)
+
+
+def test_a_member_may_unpack_to_so_many_times_its_size(path):
+    reader = ArchiveReader(10_000_000)
+    fill(path, {"bomb.txt": b"0" * 2_000_000, "inner/notes.md": b"# Hi", "log.txt": b"0" * 1_000_000})
+    bomb, *others = reader.members(str(path))
+    assert (bomb.name, bomb.code, bomb.skipped) == ("bomb.txt", "too_large", False)
+    assert "the limit is 200 times its packed size" in bomb.message
+    assert [one.code for one in others] == ["", ""]
+    assert fault(reader.read, str(path), "bomb.txt", "bomb.txt").code == "too_large"
+    reader.close()
+
+
+def test_a_packed_file_in_an_archive_counts_by_its_size_there(path, pool):
+    """Each of the two packings is within the limit, and both together are not."""
+    twice = gzip.compress(b"words " * 2_000_000, 9)
+    fill(path, {"twice.txt.gz": twice})
+    (member,) = pool.list_members(str(path))
+    assert member.code == ""
+    assert fault(lambda: pool.parse(str(path), member="twice.txt.gz")).code == "too_large"
+    once = gzip.compress("".join(f"line {number}\n" for number in range(200_000)).encode())
+    fill(path, {"log.txt.gz": once})
+    assert pool.parse(str(path), member="log.txt.gz").parsed.text.startswith("line 0\nline 1\n")
 
 
 def test_a_pool_lists_and_parses_members(path, pool, fixtures):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import random
 import zipfile
 
 import pytest
@@ -269,8 +270,20 @@ def test_attachments_of_a_message_that_are_no_text_are_named(fixtures):
     assert read(fixtures, "mill.msg").notes == ("attachment not read: stone.png",)
 
 
+@pytest.mark.parametrize(("unpacked", "taken"), [(1 << 20, True), ((1 << 20) + 1, False)])
+def test_gzip_is_unpacked_to_so_many_times_its_size_at_most(unpacked, taken):
+    packed = gzip.compress(b"0 " * (unpacked // 2) + b"0" * (unpacked % 2), 9)
+    assert len(packed) * 200 < unpacked
+    if taken:
+        assert len(parse_bytes(packed, "a.log.gz").text) > 1_000_000
+        return
+    with pytest.raises(ParseError, match="200 times its packed size") as caught:
+        parse_bytes(packed, "a.log.gz")
+    assert caught.value.code == "too_large"
+
+
 def test_gzip_stops_where_it_would_unpack_to_too_much():
-    bomb = gzip.compress(bytes(3_000_000))
+    bomb = gzip.compress(random.Random(1).randbytes(20_000) * 150)
     with pytest.raises(ParseError) as caught:
         parse_bytes(bomb, "a.txt.gz", max_bytes=2_000_000)
     assert caught.value.code == "too_large"
