@@ -17,13 +17,13 @@ from search.types import SearchError
 router = APIRouter(tags=["service"], responses={"4XX": {"model": ErrorOut}})
 
 
-@router.get("/healthz", openapi_extra={"security": []})
+@router.get("/healthz", openapi_extra={"security": [{}]})
 async def healthz() -> dict[str, str]:
     """The process lives. Answered without a thread, however many are taken."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", openapi_extra={"security": []})
+@router.get("/readyz", openapi_extra={"security": [{}]})
 def readyz(request: Request, service: ServiceOf) -> JSONResponse:
     """Whether a search would be answered now: the model is loaded and the default index, if any, answers.
 
