@@ -184,6 +184,7 @@ def test_the_table_of_settings_is_the_programs_own_with_its_defaults(
             "STORE_CERTIFICATE",
             "HOSTS",
             "ORIGINS",
+            "PROXIES",
         ],
         "none",
     )
