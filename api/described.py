@@ -28,8 +28,12 @@ class DescribedModel(BaseModel):
     pooling: Literal["mean", "cls", "last"] = "mean"
     max_tokens: int = Field(512, ge=1, description="positions, special tokens included")
     dimensions: tuple[int, ...] = Field((), description="Matryoshka sizes it was trained for")
-    context: float = Field(0.5, ge=0, le=1, description="default of the late-chunking dial")
+    context: float | None = Field(
+        None, ge=0, le=1, description="default of the late-chunking dial: 0.5 with pooling mean, else 0"
+    )
     prompts: dict[Task, str] = Field(default={}, description="text put before the input, by task")
+    include_prompt: bool = Field(True, description="whether the prompt is pooled with a text by itself")
+    lowercase: bool = Field(False, description="whether texts are lowercased first")
     licence: str = "unknown"
     languages: str = "unknown"
     knows: tuple[Annotated[str, AfterValidator(_code)], ...] = Field(
@@ -38,7 +42,8 @@ class DescribedModel(BaseModel):
 
     def described(self) -> ModelDescription:
         """As the embedder takes it."""
-        return ModelDescription(**self.model_dump())
+        context = (0.5 if self.pooling == "mean" else 0.0) if self.context is None else self.context
+        return ModelDescription(**(self.model_dump() | {"context": context}))
 
 
 def source_of(models: tuple[DescribedModel, ...], *, fetch: bool) -> Source:

@@ -27,6 +27,7 @@ from embedder.quantised import missing_for_int8, processor_flags
 from embedder.rows import Row
 from embedder.types import Floats, InputError, Task
 from embedder.varlen import choose_attention
+from embedder.weights import require_weights
 
 if TYPE_CHECKING:
     import torch
@@ -188,6 +189,7 @@ def load_backbone(
     if is_plain(checkpoint):
         model = read_plain(checkpoint, precision, place)
     else:
+        require_weights(checkpoint.files)
         model = load_model(checkpoint, precision, place)
         adapters = load_adapters(model, checkpoint)
         if not can_pack(model):

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.models import JINA_V3, KNOWN_MODELS, MINILM
+from embedder.folders import describe_folder
+from embedder.json_files import read_json
+from embedder.models import JINA_V3, KNOWN_MODELS
 from embedder.native import JINA, load_native, native_config
 from embedder.sources import LOCAL, Source, locate, weight_files
-from embedder.types import CheckpointError, ModelDescription, Task
+from embedder.types import CheckpointError, ModelDescription
 from embedder.weights import UNPICKLING
 
 if TYPE_CHECKING:
     import torch
 
-# What a folder that says nothing else may take; its own positions cut it down.
-_MOST_TOKENS = 1_000_000
 # Families whose first position is the padding token's number plus one.
 _OFFSET_POSITIONS = frozenset(
     {
@@ -42,18 +41,6 @@ _OFFSET_POSITIONS = frozenset(
 _HEADS = ("pooler.", "classifier.", "cls.", "lm_head.", "score.")
 # Its id where a configuration does not say it.
 _PAD = dict.fromkeys(_OFFSET_POSITIONS, 1)
-_POOLING_MODES = {
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_lasttoken": "last",
-}
-_PROMPT_NAMES = {
-    Task.QUERY: ("query", "retrieval.query"),
-    Task.PASSAGE: ("passage", "document", "retrieval.passage"),
-    Task.SEPARATION: ("clustering", "separation"),
-    Task.CLASSIFICATION: ("classification",),
-    Task.TEXT_MATCHING: ("sts", "text-matching"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,79 +179,4 @@ def _described(folder: Path, family: str, checksum: str) -> ModelDescription:
     for model in KNOWN_MODELS.values():
         if checksum == model.checksum:
             return model
-    _require_plain(folder)
-    return ModelDescription(
-        name=folder.resolve().name,
-        revision="",
-        pooling=_pooling(folder),
-        max_tokens=_MOST_TOKENS,
-        dimensions=(),
-        licence="unknown",
-        languages="unknown",
-        context=MINILM.context,
-        prompts=_prompts(folder),
-    )
-
-
-def _require_plain(folder: Path) -> None:
-    """Refuse a model whose vectors need more than pooling and normalising."""
-    path = folder / "modules.json"
-    if not path.is_file():
-        return
-    modules = _read(path)
-    kinds = [str(module.get("type", "")).rpartition(".")[2] for module in modules if isinstance(module, dict)]
-    odd = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
-    if odd:
-        raise CheckpointError(
-            f"{path} asks for {', '.join(odd)} after the encoder; only pooling and normalising are supported"
-        )
-
-
-def _pooling(folder: Path) -> str:
-    path = folder / "1_Pooling" / "config.json"
-    config = read_json(path)
-    asked = [mode for key, mode in _POOLING_MODES.items() if config.get(key)]
-    others = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
-    if len(asked) != 1 or len(others) != 1:
-        raise CheckpointError(
-            f"{path} asks for {others or 'no pooling'}; one of {', '.join(_POOLING_MODES)} is supported"
-        )
-    return asked[0]
-
-
-def _prompts(folder: Path) -> dict[Task, str]:
-    path = folder / "config_sentence_transformers.json"
-    if not path.is_file():
-        return {}
-    given = read_json(path).get("prompts") or {}
-    if not isinstance(given, dict):
-        raise CheckpointError(f"{path} holds prompts that are no object: copy it again")
-    found = {}
-    for task, names in _PROMPT_NAMES.items():
-        prompt = next((given[name] for name in names if isinstance(given.get(name), str)), "")
-        if prompt:
-            found[task] = prompt
-    return found
-
-
-def read_json(path: Path) -> Mapping[str, Any]:
-    """A JSON object out of a file.
-
-    Raises:
-        CheckpointError: it is missing, or holds none.
-    """
-    content = _read(path)
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} does not hold a JSON object: copy it again")
-    return content
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path} is missing: copy it from the model's repository into that folder"
-        ) from None
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON ({error}): copy it again") from error
+    return describe_folder(folder)

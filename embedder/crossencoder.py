@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.checkpoint import Checkpoint, checksum_of, read_json, sizes_of
+from embedder.checkpoint import Checkpoint, checksum_of, sizes_of
+from embedder.json_files import read_json
 from embedder.models import KNOWN_RERANKERS, describe_reranker
 from embedder.sources import LOCAL, Source, folder_of, weight_files
 from embedder.types import CheckpointError, Floats, ModelDescription, RerankerDescription

@@ -56,16 +56,16 @@ def load_embedder(
     checkpoint = find_checkpoint(model, source)
     description = checkpoint.description
     dial = description.context if context is None else context
-    if not 0 <= dial <= 1:
-        raise InputError(f"context {dial} is not between 0 (each chunk alone) and 1 (late chunking)")
+    _check_context(description, dial)
     positions = description.max_tokens if window is None else window
     if positions > description.max_tokens:
         raise InputError(
             f"a window of {window} tokens is more than the {description.max_tokens} this model can take"
         )
-    tokenizer = TextTokenizer(checkpoint.folder)
+    tokenizer = TextTokenizer(checkpoint.folder, lowercase=description.lowercase)
     frames = _frames(description, tokenizer, positions)
-    sample = [frames[Task.PASSAGE].first(tokens.ids) for tokens in tokenizer.encode_all(SENTENCES)]
+    prompt = description.prompts.get(Task.PASSAGE, "")
+    sample = [frames[Task.PASSAGE].first(tokens.ids) for tokens in tokenizer.encode_all(SENTENCES, prompt)]
     backbone = load_backbone(checkpoint, device, dtype, sample)
     return LocalEmbedder(checkpoint, tokenizer, backbone, frames, Dial(dial, lead))
 
@@ -99,7 +99,7 @@ class LocalEmbedder:
         self._frames = frames
         self._dial = dial
         self._backbone = backbone
-        self._fingerprint = _fingerprint(checkpoint)
+        self._fingerprint = _fingerprint(checkpoint, tokenizer)
         self._recorded = {
             "dtype": backbone.dtype,
             "device": backbone.device,
@@ -142,7 +142,7 @@ class LocalEmbedder:
 
     def token_offsets(self, text: str) -> Offsets:
         """Character span of each token of `text`, without special tokens: (n, 2) int64, end exclusive."""
-        return self._tokenizer.encode(text).offsets
+        return self._encoded([text], Task.PASSAGE)[0].offsets
 
     def embed_documents(
         self,
@@ -160,11 +160,12 @@ class LocalEmbedder:
             For each document (len(spans), dimension) float32 unit rows.
 
         Raises:
-            InputError: a span holds no token; merge it into its neighbour.
+            InputError: a span holds no token (merge it into its neighbour), or the context is out of range.
             StoppedError: `stop`, which is asked now and then, said True.
             EmbedderError: the embedder is closed, or the model gave values that are not finite.
         """
         dial = self._dial.context if context is None else context
+        _check_context(self.description, dial)
         return [blend(alone, late, dial) for alone, late in self._ends(documents, dial, stop)]
 
     def embed_documents_both(self, documents: Sequence[SpannedText]) -> list[tuple[Floats, Floats]]:
@@ -175,12 +176,13 @@ class LocalEmbedder:
 
         Returns:
             For each document, (len(spans), dimension) float32 unit rows twice: each chunk by itself (context
-            0), and pooled from its whole document (context 1).
+            0), and pooled from its whole document (context 1). Of a model that does not pool by the mean,
+            which has no late chunking, the first one twice.
 
         Raises:
             InputError, EmbedderError: as `embed_documents`.
         """
-        return self._ends(documents, 0.5)
+        return self._ends(documents, 0.5 if self.description.late_chunking else 0)
 
     def embed_texts(self, texts: Sequence[str], task: Task, stop: Callable[[], bool] = never) -> Floats:
         """Embed each text by itself, of any length, pooled over all tokens as the model was trained.
@@ -193,16 +195,15 @@ class LocalEmbedder:
             StoppedError: `stop`, which is asked several times a second, said True.
             EmbedderError: the embedder is closed, or the model gave values that are not finite.
         """
-        frame = self._frames.get(task)
-        if frame is None:
+        if task not in self._frames:
             raise InputError(f"unknown task {task!r}: use one of {', '.join(self._frames)}")
         request = Request(self.description.pooling)
-        for number, tokens in enumerate(self._tokenizer.encode_all(texts)):
+        for number, tokens in enumerate(self._encoded(texts, task)):
             if not len(tokens):
                 raise InputError(
                     f"text {number} ({len(texts[number])} characters) holds nothing that can be embedded"
                 )
-            request.add_whole(frame, tokens.ids)
+            request.add_whole(self._frame_of(tokens, task), tokens.ids)
         return self._run(request, Task(task), urgent=True, stop=stop)
 
     def close(self) -> None:
@@ -214,7 +215,7 @@ class LocalEmbedder:
         self, documents: Sequence[SpannedText], context: float, stop: Callable[[], bool] = never
     ) -> list[tuple[Floats, Floats]]:
         """Each document's chunks by themselves and within the whole; equal where the dial needs but one."""
-        tokens = self._tokenizer.encode_all([document.text for document in documents])
+        tokens = self._encoded([document.text for document in documents], Task.PASSAGE)
         request = Request(self.description.pooling)
         slots = [
             self._ask_for(request, self._spans_of(number, document, of_text), document, of_text, context)
@@ -241,16 +242,17 @@ class LocalEmbedder:
         tokens: Tokens,
         context: float,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        frame = self._frames[Task.PASSAGE]
+        frame = self._frame_of(tokens, Task.PASSAGE)
         leads = self._leads(document)
         if context == 1:
             late = request.add(frame, tokens.ids, spans, leads)
             return late, late
         chunks = self._chunks_alone(document, tokens, spans)
-        if len(chunks) == 1 and np.array_equal(chunks[0], tokens.ids) and context > 0 and not leads:
+        if len(chunks) == 1 and np.array_equal(chunks[0].ids, tokens.ids) and context > 0 and not leads:
             both = request.add_both(frame, tokens.ids)
             return np.array(both[:1]), np.array(both[1:])
-        alone = np.array([request.add_whole(frame, ids) for ids in chunks], dtype=np.int64)
+        slots = [request.add_whole(self._frame_of(own, Task.PASSAGE), own.ids) for own in chunks]
+        alone = np.array(slots, dtype=np.int64)
         return alone, request.add(frame, tokens.ids, spans, leads) if context > 0 else alone
 
     def _leads(self, document: SpannedText) -> list[NDArray[np.int32]]:
@@ -259,20 +261,29 @@ class LocalEmbedder:
             return []
         most = self._frames[Task.PASSAGE].room // LEAD_SHARE
         distinct = list(dict.fromkeys(document.leads))
-        ids = [tokens.ids[:most] for tokens in self._tokenizer.encode_all(distinct)]
+        # Where a space alone parts two words, a line end keeps the lead's last one from the text's first one.
+        end = "" if self._tokenizer.marks_words else "\n"
+        encoded = self._encoded([lead + end for lead in distinct], Task.PASSAGE)
+        ids = [tokens.ids[:most] for tokens in encoded]
         known = dict(zip(distinct, ids, strict=True))
         return [known[lead] for lead in document.leads]
 
-    def _chunks_alone(
-        self, document: SpannedText, tokens: Tokens, spans: NDArray[np.int64]
-    ) -> list[NDArray[np.int32]]:
-        """Token ids of each chunk's own text: at its edges they may differ from the whole text's."""
+    def _chunks_alone(self, document: SpannedText, tokens: Tokens, spans: NDArray[np.int64]) -> list[Tokens]:
+        """Return the tokens of each chunk's own text: at its edges they may differ from the whole text's."""
         texts = [document.text[span.start : span.end] for span in document.spans]
         # A chunk with tokens in its document but none by itself (a lone word mark) keeps the document's.
         return [
-            own.ids if len(own) else tokens.ids[start:end]
-            for own, (start, end) in zip(self._tokenizer.encode_all(texts), spans.tolist(), strict=True)
+            own if len(own) else Tokens(tokens.ids[start:end], tokens.offsets[start:end], tokens.prompt)
+            for own, (start, end) in zip(self._encoded(texts, Task.PASSAGE), spans.tolist(), strict=True)
         ]
+
+    def _encoded(self, texts: Sequence[str], task: Task) -> list[Tokens]:
+        """Tokenise texts behind the task's prompt."""
+        return self._tokenizer.encode_all(texts, self.description.prompts.get(task, ""))
+
+    def _frame_of(self, tokens: Tokens, task: Task) -> Frame:
+        """Return the frame of a text, with its prompt as it was tokenised before this text."""
+        return self._frames[task].opened_by(np.concatenate([self._tokenizer.head, tokens.prompt]))
 
     def _run(self, request: Request, task: Task, *, urgent: bool, stop: Callable[[], bool] = never) -> Floats:
         sums = np.zeros((len(request.counts), self.dimension), dtype=np.float32)
@@ -284,16 +295,29 @@ class LocalEmbedder:
 def _frames(description: ModelDescription, tokenizer: TextTokenizer, window: int) -> dict[Task, Frame]:
     frames = {}
     for task in Task:
-        # The prompt's last space becomes part of the text's first token.
-        prompt = tokenizer.encode(description.prompts.get(task, "").rstrip()).ids
-        frames[task] = Frame(np.concatenate([tokenizer.head, prompt]), tokenizer.tail, window)
+        prompt = description.prompts.get(task, "")
+        skip = 0 if description.include_prompt or not prompt else tokenizer.prompt_length(prompt)
+        # As before a letter. Windows after the first begin with it, too.
+        before = np.concatenate([tokenizer.head, tokenizer.encode("a", prompt).prompt])
+        frames[task] = Frame(before, tokenizer.tail, window, skip=skip)
     return frames
 
 
-def _fingerprint(checkpoint: Checkpoint) -> dict[str, str]:
+def _check_context(description: ModelDescription, context: float) -> None:
+    """Raise InputError for a context that the model cannot have."""
+    if not 0 <= context <= 1:
+        raise InputError(f"context {context} is not between 0 (each chunk alone) and 1 (late chunking)")
+    if context and not description.late_chunking:
+        raise InputError(
+            f"context {context:g} needs a model that pools by the mean, and {description.name} pools by "
+            f"{description.pooling!r}: use context 0 (leave CONTEXT and late_chunking out), or another model"
+        )
+
+
+def _fingerprint(checkpoint: Checkpoint, tokenizer: TextTokenizer) -> dict[str, str]:
     description = checkpoint.description
     prompts = {str(task): prompt for task, prompt in description.prompts.items()}
-    return {
+    values = {
         "model": description.name,
         "revision": description.revision,
         "weights": checkpoint.checksum,
@@ -302,3 +326,11 @@ def _fingerprint(checkpoint: Checkpoint) -> dict[str, str]:
         "pooling": description.pooling,
         "dimension": str(checkpoint.hidden_size),
     }
+    # Only where they change vectors: an index of a model that they do not concern was made without them.
+    if any(tokenizer.joins(prompt) for prompt in prompts.values()):
+        values["prompt_tokens"] = "joined with the text"
+    if any(prompts.values()) and not description.include_prompt:
+        values["include_prompt"] = "false"
+    if description.lowercase:
+        values["lowercase"] = "true"
+    return values

@@ -92,7 +92,7 @@ BGE_M3 = ModelDescription(
     dimensions=(1024,),
     licence="MIT",
     languages="multilingual (100+ languages)",
-    # Trained to speak through its first token, so each chunk by itself until judgements say otherwise.
+    # Late chunking is for models that pool by the mean.
     context=0.0,
 )
 

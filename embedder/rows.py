@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ class Frame:
         before: int32 ids ahead of the content.
         after: int32 ids behind it.
         window: tokens of a row at most, frame included.
+        opening: int32 ids ahead of the content where the text begins; as `before` when None. They differ
+            where a tokenizer parts the prompt differently in front of this text.
+        skip: tokens at the start of a text by itself that its pooling leaves out.
 
     Raises:
         InputError: the window leaves no room for content.
@@ -42,10 +45,12 @@ class Frame:
     before: NDArray[np.int32]
     after: NDArray[np.int32]
     window: int
+    opening: NDArray[np.int32] | None = None
+    skip: int = 0
 
     def __post_init__(self) -> None:
         if self.room < 1:
-            taken = len(self.before) + len(self.after)
+            taken = self.window - self.room
             raise InputError(
                 f"a window of {self.window} tokens has no room for text: special tokens and prompt take "
                 f"{taken}; use a window of at least {taken + 1}"
@@ -54,11 +59,19 @@ class Frame:
     @property
     def room(self) -> int:
         """Content tokens of a window."""
-        return self.window - len(self.before) - len(self.after)
+        return self.window - max(len(self.before), len(self._opening)) - len(self.after)
+
+    @property
+    def _opening(self) -> NDArray[np.int32]:
+        return self.before if self.opening is None else self.opening
+
+    def opened_by(self, opening: NDArray[np.int32]) -> Frame:
+        """Return the frame of a text that begins behind these ids."""
+        return self if np.array_equal(opening, self.before) else replace(self, opening=opening)
 
     def first(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The input that a text begins with: as much of it as one window holds, in its frame."""
-        return np.concatenate([self.before, ids[: self.room], self.after])
+        """Return the input that a text begins with: as much of it as one window holds, in its frame."""
+        return np.concatenate([self._opening, ids[: self.room], self.after])
 
     def rows(
         self,
@@ -82,7 +95,7 @@ class Frame:
             pieces = pieces_in(window, spans)
             if not len(pieces):
                 continue
-            before = self.before
+            before = self.before if window.start else self._opening
             if leads:
                 within = np.searchsorted(spans[:, 1], window.start, side="right")
                 before = np.concatenate([before, leads[min(int(within), len(leads) - 1)]])
@@ -97,7 +110,8 @@ class Frame:
         Args:
             ids: (n,) int32 content tokens, at least one.
             slot: where the states are summed.
-            pooling: `mean` of all tokens; `cls`, the first, or `last`, the last one of each window.
+            pooling: `mean` of all tokens; `cls`, the first, or `last`, the last one of each window. The first
+                `skip` tokens do not count.
 
         Returns:
             The rows, and how many states they sum.
@@ -105,15 +119,18 @@ class Frame:
         if len(ids) <= self.room:  # a question: who asked waits for this
             framed = self.first(ids)
             most = len(framed)
-            start, end = {"mean": (0, most), "cls": (0, 1), "last": (most - 1, most)}[pooling]
+            skip = min(self.skip, most - 1)
+            start, end = {"mean": (skip, most), "cls": (skip, skip + 1), "last": (most - 1, most)}[pooling]
             return [Row(framed, np.array([[start, end, slot]]))], end - start
         rows = self.rows(ids, whole_of(ids), slot)
         if pooling == "mean":
-            rows[0].pieces[0, 0] = 0
+            skip = min(self.skip, int(rows[0].pieces[0, 1]) - 1)
+            rows[0].pieces[0, 0] = skip
             rows[-1].pieces[-1, 1] = len(rows[-1].ids)
-            return rows, len(self.before) + len(ids) + len(self.after)
+            return rows, len(self._opening) + len(ids) + len(self.after) - skip
         for row in rows:
-            at = 0 if pooling == "cls" else len(row.ids) - 1
+            last = len(row.ids) - 1
+            at = min(self.skip, last) if pooling == "cls" else last
             row.pieces[0, :2] = at, at + 1
         return rows, len(rows)
 

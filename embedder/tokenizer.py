@@ -8,7 +8,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from embedder.types import CheckpointError, Offsets
 # Its thread pool gains little beside the model, and makes later forks of this process print warnings.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer, normalizers
 
 UNENCODABLE = re.compile("[\0\ud800-\udfff]")
 LONGEST_PIECE = 200_000  # characters: an Encoding takes some hundred bytes a token
@@ -35,13 +35,16 @@ class Tokens:
     Attributes:
         ids: (n,) int32, read-only.
         offsets: (n, 2) int64, str indices into the text, end exclusive; read-only.
+        prompt: (k,) int32, ids of the prompt that was tokenised with the text; read-only.
     """
 
     ids: NDArray[np.int32]
     offsets: Offsets
+    prompt: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, dtype=np.int32))
 
     def __post_init__(self) -> None:
-        self.ids.flags.writeable = self.offsets.flags.writeable = False  # who asks again gets the same ones
+        for array in (self.ids, self.offsets, self.prompt):
+            array.flags.writeable = False  # the cache gives the same arrays to every caller
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,7 +60,12 @@ class TextTokenizer:
         tail: special tokens that stand after it, int32.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, lowercase: bool = False) -> None:
+        """Read `tokenizer.json`; with `lowercase`, lower the case of every text first.
+
+        Raises:
+            CheckpointError: the file is missing or broken.
+        """
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise CheckpointError(f"{path} is missing: copy it from the model's repository into that folder")
@@ -69,22 +77,60 @@ class TextTokenizer:
         self._tokenizer = Tokenizer.from_str(content)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        if lowercase:
+            parts = [normalizers.Lowercase(), self._tokenizer.normalizer]
+            self._tokenizer.normalizer = normalizers.Sequence([part for part in parts if part is not None])
         self._latest = _Latest()
         self.head, self.tail = self._special_tokens()
 
-    def encode(self, text: str) -> Tokens:
-        """Tokenise one text."""
-        return self.encode_all([text])[0]
+    def encode(self, text: str, prompt: str = "") -> Tokens:
+        """Tokenise one text. Arguments as of `encode_all`."""
+        return self.encode_all([text], prompt)[0]
 
-    def encode_all(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokenise each text. NUL and lone surrogates count as U+FFFD; offsets are into the text as given."""
-        known = self._latest.of(texts)
+    def encode_all(self, texts: Sequence[str], prompt: str = "") -> list[Tokens]:
+        """Tokenise each text behind a prompt. NUL and lone surrogates count as U+FFFD.
+
+        Prompt and text are one string to the tokenizer, as in training: most BPE tokenizers have one token
+        for a word with the space before it and another for the word alone.
+
+        Args:
+            texts: of any length.
+            prompt: the string before each text, or nothing.
+
+        Returns:
+            Tokens of each text. Offsets are into the text as given. A token that holds characters of both
+            prompt and text, and the spaces at the end of the prompt, belong to the text.
+        """
+        known = self._latest.of(prompt, texts)
         new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:
-            made = dict(zip(new, self._encode_all(new), strict=True))
-            self._latest.keep(made)
+            encoded = self._encode_all([prompt + text for text in new])
+            made = dict(zip(new, (_behind(prompt, tokens) for tokens in encoded), strict=True))
+            self._latest.keep(prompt, made)
             known |= made
         return [known[text] for text in texts]
+
+    @property
+    def marks_words(self) -> bool:
+        """Return whether a word has the same tokens at the start of a text and behind a space."""
+        return bool(self.encode("a a").ids.tolist() == 2 * self.encode("a").ids.tolist())
+
+    def joins(self, prompt: str) -> bool:
+        """Return whether a text behind this prompt has other tokens than the two apart."""
+        together = self.encode("a", prompt)
+        apart = [self.encode(prompt.rstrip()).ids, self.encode("a").ids]
+        return not np.array_equal(np.concatenate([together.prompt, together.ids]), np.concatenate(apart))
+
+    def prompt_length(self, prompt: str) -> int:
+        """Return how many tokens sentence-transformers counts as the prompt, with special tokens before it.
+
+        It tokenises the prompt alone and drops one special token at the end. Where the last space of the
+        prompt is a token of its own there, but none before a word, the count includes the text's first token.
+        """
+        ids = self._tokenizer.encode(prompt, add_special_tokens=True).ids
+        added = self._tokenizer.get_added_tokens_decoder()
+        ends_special = bool(ids) and ids[-1] in added and added[ids[-1]].special
+        return len(ids) - ends_special
 
     def _encode_all(self, texts: Sequence[str]) -> list[Tokens]:
         starts: list[int] = []
@@ -135,27 +181,40 @@ class TextTokenizer:
 
 
 class _Latest:
-    """The tokens of the latest texts, KEPT_TOKENS together at most. Safe to share by threads."""
+    """The tokens of the latest prompts and texts, KEPT_TOKENS together at most. Safe to share by threads."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._kept: OrderedDict[str, Tokens] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], Tokens] = OrderedDict()
         self._tokens = 0
 
-    def of(self, texts: Sequence[str]) -> dict[str, Tokens]:
-        """Those of these texts that are remembered."""
+    def of(self, prompt: str, texts: Sequence[str]) -> dict[str, Tokens]:
+        """Return those of these texts that are remembered with this prompt."""
         with self._guard:
-            return {text: self._kept[text] for text in texts if text in self._kept}
+            return {text: self._kept[prompt, text] for text in texts if (prompt, text) in self._kept}
 
-    def keep(self, made: Mapping[str, Tokens]) -> None:
-        """Remember these, unless one alone is too long; what was made first goes first."""
+    def keep(self, prompt: str, made: Mapping[str, Tokens]) -> None:
+        """Remember these, unless one alone is too long; the oldest go first."""
         with self._guard:
             for text, tokens in made.items():
-                if text not in self._kept and len(tokens) <= KEPT_TOKENS:
-                    self._kept[text] = tokens
+                if (prompt, text) not in self._kept and len(tokens) <= KEPT_TOKENS:
+                    self._kept[prompt, text] = tokens
                     self._tokens += len(tokens)
             while self._tokens > KEPT_TOKENS:
                 self._tokens -= len(self._kept.popitem(last=False)[1])
+
+
+def _behind(prompt: str, tokens: Tokens) -> Tokens:
+    """Split the tokens of a prompt and a text: offsets from the start of the text, the prompt's ids apart."""
+    if not prompt:
+        return tokens
+    length, ends = len(prompt), tokens.offsets[:, 1]
+    if not (ends > length).any():  # nothing of the text has a token
+        return Tokens(tokens.ids[:0], tokens.offsets[:0], tokens.ids)
+    first = int(np.argmax(ends > len(prompt.rstrip(" "))))
+    # A word mark that lies on the prompt's last space counts as on the text's first character.
+    offsets = np.maximum(tokens.offsets[first:] - length, (0, 1))
+    return Tokens(tokens.ids[first:], offsets, tokens.ids[:first])
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:

@@ -155,7 +155,7 @@ class ModelDescription:
         name: the hub name, also what the user types in `MODEL`.
         revision: the hub's commit (or branch) that is meant.
         pooling: how a text by itself becomes a vector: `mean` of all its tokens, `cls` (the first one) or
-            `last`. Late chunking pools the mean of a chunk's content tokens whatever this says.
+            `last`. Late chunking, which pools the mean of a chunk's content tokens, is for `mean` only.
         max_tokens: positions of the model, special tokens included.
         dimensions: the Matryoshka sizes it was trained for, largest first.
         context: the default of the late-chunking dial, 0 (each chunk alone) to 1 (late chunking).
@@ -165,6 +165,8 @@ class ModelDescription:
         checksum: sha256 of the weights in that package.
         folder: where the files lie, for a model that is described in the settings; None: looked for by name.
         knows: ISO 639-1 codes of all languages it can be asked in; empty: very many, or nobody said.
+        include_prompt: whether the prompt's tokens count when a text by itself is pooled by `mean` or `cls`.
+        lowercase: whether texts are lowercased before they are tokenised.
 
     Raises:
         InputError: a value that no encoder can have.
@@ -184,6 +186,13 @@ class ModelDescription:
     checksum: str | None = None
     folder: str | None = None
     knows: tuple[str, ...] = ()
+    include_prompt: bool = True
+    lowercase: bool = False
+
+    @property
+    def late_chunking(self) -> bool:
+        """Return whether the model was trained to be pooled as late chunking pools."""
+        return self.pooling == "mean"
 
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
@@ -199,6 +208,11 @@ class ModelDescription:
             raise InputError(
                 f"context {self.context} of {self.name} is not between 0 (each chunk alone) and 1 "
                 "(late chunking)"
+            )
+        if self.context and not self.late_chunking:
+            raise InputError(
+                f"context {self.context:g} of {self.name} needs pooling by the mean, and it pools by "
+                f"{self.pooling!r}: set its context to 0, or leave it out"
             )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 UNPICKLING = (UnpicklingError, EOFError, RuntimeError)
 PIECE = 2**15  # values converted at a time: below what torch starts its threads for
 _LONGEST_HEADER = 100_000_000  # bytes, as the format says
-_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64"}
+# Names of the formats that weights are read in, in safetensors and in torch.
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+# Formats of tensors that are no weights: positions and masks that older files hold.
+_NO_WEIGHTS = frozenset({"I64", "I32", "U8", "BOOL", "int64", "int32", "uint8", "bool"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,15 @@ class Stored:
     """One tensor of a file.
 
     Attributes:
+        name: of the file and the tensor, for messages.
         shape: of it.
+        dtype: the file's name for its format.
         fill: copies values `[first, first + n)` into a flat tensor of n values, of any dtype.
     """
 
+    name: str
     shape: tuple[int, ...]
+    dtype: str
     fill: Callable[[int, torch.Tensor], None]
 
 
@@ -68,10 +75,14 @@ def read_tensor(stored: Mapping[str, Stored], place: Place, dtype: torch.dtype) 
         stored: from `stored_tensors`.
         place: which one; it must be there.
         dtype: of the result.
+
+    Raises:
+        CheckpointError: it is stored in a format whose values are no weights by themselves.
     """
     import torch
 
     whole = stored[place.name]
+    _require_known(whole, _DTYPES.keys() | _DTYPES.values())
     shape = (whole.shape[0] // place.parts, *whole.shape[1:]) if place.parts > 1 else whole.shape
     tensor = torch.empty(shape, dtype=dtype)
     flat = tensor.view(-1)
@@ -79,6 +90,24 @@ def read_tensor(stored: Mapping[str, Stored], place: Place, dtype: torch.dtype) 
     for first in range(0, len(flat), PIECE):
         whole.fill(start + first, flat[first : first + PIECE])
     return tensor
+
+
+def require_weights(files: Sequence[Path]) -> None:
+    """Refuse files with a tensor in a quantised or unknown format.
+
+    Raises:
+        CheckpointError: there is one, or a file cannot be read.
+    """
+    for stored in stored_tensors(files).values():
+        _require_known(stored, _DTYPES.keys() | _DTYPES.values() | _NO_WEIGHTS)
+
+
+def _require_known(stored: Stored, dtypes: Container[str]) -> None:
+    if stored.dtype not in dtypes:
+        raise CheckpointError(
+            f"{stored.name} is stored as {stored.dtype}; weights must be one of {', '.join(_DTYPES)}. Use "
+            "the model's files that are not quantised, or convert these to one of them"
+        )
 
 
 def _safe(file: Path) -> dict[str, Stored]:
@@ -90,18 +119,21 @@ def _safe(file: Path) -> dict[str, Stored]:
             raise ValueError(f"its header claims {length} bytes of {size}")
         header = json.loads(opened.read(length))
     header.pop("__metadata__", None)
-    return {name: _in_file(file, 8 + length, size, entry) for name, entry in header.items()}
+    return {name: _in_file(file, name, range(8 + length, size), entry) for name, entry in header.items()}
 
 
-def _in_file(file: Path, base: int, size: int, entry: Mapping[str, object]) -> Stored:
+def _in_file(file: Path, name: str, data: range, entry: Mapping[str, object]) -> Stored:
     import torch
 
     shape = tuple(map(int, entry["shape"]))  # type: ignore[call-overload]
-    start, end = (base + int(offset) for offset in entry["data_offsets"])  # type: ignore[attr-defined]
-    dtype: torch.dtype = getattr(torch, _DTYPES.get(str(entry["dtype"]), "uint8"))
+    start, end = (data.start + int(offset) for offset in entry["data_offsets"])  # type: ignore[attr-defined]
+    stated = str(entry["dtype"])
+    # What has no dtype here is never filled: `read_tensor` refuses it.
+    dtype: torch.dtype = getattr(torch, _DTYPES.get(stated, "uint8"))
     width = dtype.itemsize
-    if not base <= start <= end <= size or (dtype != torch.uint8 and end - start != width * math.prod(shape)):
-        raise ValueError(f"a tensor of shape {shape} is said to take bytes {start} to {end} of {size}")
+    fits = stated not in _DTYPES or end - start == width * math.prod(shape)
+    if not data.start <= start <= end <= data.stop or not fits:
+        raise ValueError(f"a tensor of shape {shape} is said to take bytes {start} to {end} of {data.stop}")
 
     def fill(first: int, target: torch.Tensor) -> None:
         buffer = bytearray(len(target) * width)
@@ -111,21 +143,21 @@ def _in_file(file: Path, base: int, size: int, entry: Mapping[str, object]) -> S
                 raise CheckpointError(f"{file} changed while it was read: start again")
         target.copy_(torch.frombuffer(buffer, dtype=dtype))
 
-    return Stored(shape, fill)
+    return Stored(f"{name} in {file}", shape, stated, fill)
 
 
 def _pickled(file: Path) -> dict[str, Stored]:
     import torch
 
     state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    return {name: _in_memory(tensor) for name, tensor in state.items()}
+    return {name: _in_memory(f"{name} in {file}", tensor) for name, tensor in state.items()}
 
 
-def _in_memory(tensor: torch.Tensor) -> Stored:
+def _in_memory(name: str, tensor: torch.Tensor) -> Stored:
     def fill(first: int, target: torch.Tensor) -> None:
         target.copy_(tensor.reshape(-1)[first : first + len(target)])
 
-    return Stored(tuple(tensor.shape), fill)
+    return Stored(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), fill)
 
 
 @contextmanager
