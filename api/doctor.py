@@ -76,6 +76,10 @@ def _model(settings: Settings, tenant: str, collection: str) -> Finding:
         model, recorded = embedder.description, embedder.recorded
         told = ", ".join(f"{key} {value}" for key, value in recorded.items())
         told += f", attention {embedder.attention}"
+        if not model.late_chunking:
+            told += (
+                f"; it pools by {model.pooling}, so there is no late chunking: each passage is embedded alone"
+            )
         return (
             "ok",
             f"{model.name} loads and answers ({told}); licence {model.licence}; languages {model.languages}",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # the command line starts without numpy's weight
 
 SHARES = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
 FOREIGN = f"{SHIPPED.foreign:g}"
-TRIED = {"context": "0,0.5,1", "k1": "0.9,1.2", "b": "0.4,0.75"}
+TRIED = {"k1": "0.9,1.2", "b": "0.4,0.75"}
 """Of one set; for several, an index stays as it is."""
 REMEDIES = {
     "context": "ingest into a new collection with LATEWOOD_CONTEXT={value:g}",
@@ -62,7 +62,10 @@ def tune(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
         str, typer.Option(help="what it is multiplied by in languages the model does not know, to try")
     ] = FOREIGN,
     context: Annotated[
-        str | None, typer.Option(help="values to try beside the one in use, of one set (0,0.5,1)")
+        str | None,
+        typer.Option(
+            help="values to try besides the one in use, of one set (0,0.5,1; 0 without mean pooling)"
+        ),
     ] = None,
     k1: Annotated[
         str | None, typer.Option(help="values to try beside the one in use, of one set (0.9,1.2)")
@@ -114,9 +117,12 @@ def _numbers(written: Mapping[str, str | None], shares: str, foreign: str, *, se
     if several and named:
         message = f"--{named[0]} is tried on one set alone; of several, an index stays as it is"
         raise CommandError(WRONG_USE, "wrong_use", message)
-    contexts, k1, b = (
+    context = written["context"]
+    contexts = number_list("context", context or "") if several or context is not None else None
+    k1, b = (
         number_list(name, "" if several else TRIED[name] if text is None else text)
         for name, text in written.items()
+        if name in TRIED
     )
     return Numbers(contexts, k1, b, number_list("shares", shares), number_list("foreign", foreign))
 

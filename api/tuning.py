@@ -17,11 +17,14 @@ if TYPE_CHECKING:  # the command line starts without numpy's weight
     from evaluation.run import Workbench
 
 
+CONTEXTS = (0.0, 0.5, 1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What to try besides methods."""
+    """Values to try besides methods; `contexts` None: all that suit the model."""
 
-    contexts: tuple[float, ...]
+    contexts: tuple[float, ...] | None
     k1: tuple[float, ...]
     b: tuple[float, ...]
     shares: tuple[float, ...]
@@ -74,10 +77,13 @@ def candidates(bench: Workbench, now: Configuration, asked: Asked) -> list[Confi
         tried = fusions(asked.methods, asked.numbers.shares, foreign=asked.numbers.foreign)
     except QueryError as error:
         raise CommandError(WRONG_USE, "wrong_use", f"--fusion: {error}") from error
+    contexts = asked.numbers.contexts
+    if contexts is None:
+        contexts = CONTEXTS if bench.late_chunking else (0.0,)
     grid = Grid(
         modes=("hybrid",),
         fusions=tried,
-        contexts=_with(now.context, asked.numbers.contexts),
+        contexts=_with(now.context, contexts),
         chunk_tokens=_with(now.chunk_tokens, ()),
         dimensions=_with(now.dimensions, ()),
         k1=_with(now.k1, asked.numbers.k1),

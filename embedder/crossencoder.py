@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.checkpoint import Checkpoint, checksum_of, sizes_of
+from embedder.folders import default_prompt, most_tokens
 from embedder.json_files import read_json
 from embedder.models import KNOWN_RERANKERS, describe_reranker
 from embedder.sources import LOCAL, Source, folder_of, weight_files
@@ -34,10 +35,12 @@ class CrossEncoder:
     Attributes:
         description: as known by name, cut down to what the configuration allows.
         encoder: the part below the head.
+        prompt: before every question.
     """
 
     description: RerankerDescription
     encoder: Checkpoint
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,8 @@ def find_cross_encoder(model: str, source: Source = LOCAL) -> CrossEncoder:
     files = tuple(weight_files(folder))
     hidden, pad, positions = sizes_of(folder, config, _FAMILY)
     if known is None:
-        known = RerankerDescription(folder.resolve().name, "", positions, "unknown", "unknown", str(folder))
+        name, most = folder.resolve().name, most_tokens(folder)
+        known = RerankerDescription(name, "", most, "unknown", "unknown", str(folder))
     known = replace(known, max_tokens=min(known.max_tokens, positions))
     encoder = Checkpoint(
         description=_as_encoder(known, hidden),
@@ -93,7 +97,7 @@ def find_cross_encoder(model: str, source: Source = LOCAL) -> CrossEncoder:
         pad_token=pad,
         apart=(_HEAD,),
     )
-    return CrossEncoder(known, encoder)
+    return CrossEncoder(known, encoder, default_prompt(folder))
 
 
 def read_head(cross: CrossEncoder) -> Head:

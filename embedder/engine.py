@@ -56,7 +56,7 @@ def load_embedder(
     checkpoint = find_checkpoint(model, source)
     description = checkpoint.description
     dial = description.context if context is None else context
-    _check_context(description, dial)
+    description.check_context(dial)
     positions = description.max_tokens if window is None else window
     if positions > description.max_tokens:
         raise InputError(
@@ -165,7 +165,7 @@ class LocalEmbedder:
             EmbedderError: the embedder is closed, or the model gave values that are not finite.
         """
         dial = self._dial.context if context is None else context
-        _check_context(self.description, dial)
+        self.description.check_context(dial)
         return [blend(alone, late, dial) for alone, late in self._ends(documents, dial, stop)]
 
     def embed_documents_both(self, documents: Sequence[SpannedText]) -> list[tuple[Floats, Floats]]:
@@ -301,17 +301,6 @@ def _frames(description: ModelDescription, tokenizer: TextTokenizer, window: int
         before = np.concatenate([tokenizer.head, tokenizer.encode("a", prompt).prompt])
         frames[task] = Frame(before, tokenizer.tail, window, skip=skip)
     return frames
-
-
-def _check_context(description: ModelDescription, context: float) -> None:
-    """Raise InputError for a context that the model cannot have."""
-    if not 0 <= context <= 1:
-        raise InputError(f"context {context} is not between 0 (each chunk alone) and 1 (late chunking)")
-    if context and not description.late_chunking:
-        raise InputError(
-            f"context {context:g} needs a model that pools by the mean, and {description.name} pools by "
-            f"{description.pooling!r}: use context 0 (leave CONTEXT and late_chunking out), or another model"
-        )
 
 
 def _fingerprint(checkpoint: Checkpoint, tokenizer: TextTokenizer) -> dict[str, str]:

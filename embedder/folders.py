@@ -36,6 +36,7 @@ _TRANSFORMER_CONFIGS = tuple(
     f"sentence_{family}_config.json"
     for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
+_MODEL_CONFIG = "config_sentence_transformers.json"
 # Similarities that rank vectors of length 1 as the cosine does.
 _AS_COSINE_AT_LENGTH_1 = ("dot", "euclidean")
 # Where nothing else limits the length; the model's positions do.
@@ -50,15 +51,14 @@ def describe_folder(folder: Path) -> ModelDescription:
     """
     modules = _modules(folder)
     pooling, include_prompt = _pooling(folder / modules.get("Pooling", "1_Pooling") / "config.json")
-    path = folder / "config_sentence_transformers.json"
+    path = folder / _MODEL_CONFIG
     stated = read_json(path) if path.is_file() else {}
     _require_cosine(path, stated, normalised="Normalize" in modules)
-    transformer = _transformer_config(folder)
     return ModelDescription(
         name=folder.resolve().name,
         revision="",
         pooling=pooling,
-        max_tokens=_most_tokens(folder, transformer),
+        max_tokens=most_tokens(folder),
         dimensions=(),
         licence="unknown",
         languages="unknown",
@@ -66,7 +66,7 @@ def describe_folder(folder: Path) -> ModelDescription:
         context=MINILM.context if pooling == "mean" else 0.0,
         prompts=_prompts(path, stated),
         include_prompt=include_prompt,
-        lowercase=bool(transformer.get("do_lower_case")),
+        lowercase=bool(_transformer_config(folder).get("do_lower_case")),
     )
 
 
@@ -123,8 +123,13 @@ def _transformer_config(folder: Path) -> Mapping[str, Any]:
     return next((read_json(path) for path in paths if path.is_file()), {})
 
 
-def _most_tokens(folder: Path, transformer: Mapping[str, Any]) -> int:
-    """Return the tokens of an input at most, as far as these files limit them."""
+def most_tokens(folder: Path) -> int:
+    """Return the tokens of an input at most, as far as a folder's files limit them.
+
+    Raises:
+        CheckpointError: the limit is no number of tokens.
+    """
+    transformer = _transformer_config(folder)
     name, path = "max_seq_length", folder / _TRANSFORMER_CONFIGS[0]
     options = transformer.get("processor_kwargs", transformer.get("tokenizer_args"))
     most = options.get("model_max_length") if isinstance(options, dict) else None
@@ -139,6 +144,32 @@ def _most_tokens(folder: Path, transformer: Mapping[str, Any]) -> int:
     return min(int(most), _MOST_TOKENS)
 
 
+def default_prompt(folder: Path) -> str:
+    """Return the prompt before every question of a cross-encoder; nothing where its folder names none.
+
+    Raises:
+        CheckpointError: the file that names it is broken.
+    """
+    path = folder / _MODEL_CONFIG
+    return _named_prompts(path, read_json(path))[1] or "" if path.is_file() else ""
+
+
+def _named_prompts(path: Path, stated: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """Return the prompts by their names, and the default one."""
+    given = stated.get("prompts") or {}
+    if not isinstance(given, dict):
+        raise CheckpointError(f"{path} holds prompts that are no object: copy it again")
+    default = stated.get("default_prompt_name")
+    if default is None:
+        return given, None
+    if not isinstance(default, str) or default not in given:
+        raise CheckpointError(
+            f"{path} sets default_prompt_name to {default!r}; its prompts are {', '.join(given) or 'none'}. "
+            "Name one of them, or set it to null"
+        )
+    return given, str(given[default] or "")
+
+
 def _prompts(path: Path, stated: Mapping[str, Any]) -> dict[Task, str]:
     """Return the prompt of each task that has one.
 
@@ -146,19 +177,11 @@ def _prompts(path: Path, stated: Mapping[str, Any]) -> dict[Task, str]:
     several names for one task the first with a prompt counts: sentence-transformers adds empty ones
     (`document`) to what it saves.
     """
-    given = stated.get("prompts") or {}
-    if not isinstance(given, dict):
-        raise CheckpointError(f"{path} holds prompts that are no object: copy it again")
-    default = stated.get("default_prompt_name")
-    if default is not None and default not in given:
-        raise CheckpointError(
-            f"{path} sets default_prompt_name to {default!r}; its prompts are {', '.join(given) or 'none'}. "
-            "Name one of them, or set it to null"
-        )
+    given, default = _named_prompts(path, stated)
     found = {}
     for task, names in _PROMPT_NAMES.items():
         own = [given[name] for name in names if isinstance(given.get(name), str)]
-        prompt = next(filter(None, own), "") if own or default is None else given[default]
+        prompt = next(filter(None, own), "") if own else default
         if prompt:
-            found[task] = str(prompt)
+            found[task] = prompt
     return found

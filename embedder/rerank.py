@@ -59,9 +59,11 @@ class LocalReranker:
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
-        """What decides its scores: model, revision, weights."""
+        """What decides its scores: model, revision, weights, and the prompt where there is one."""
         known = self.description
         values = {"model": known.name, "revision": known.revision, "weights": self._cross.encoder.checksum}
+        if self._cross.prompt:
+            values["prompt"] = self._cross.prompt
         return MappingProxyType(values)
 
     def score(self, query: str, passages: Sequence[str], stop: Callable[[], bool] = never) -> Floats:
@@ -114,10 +116,14 @@ class LocalReranker:
         self._backbone.close()
 
     def _frame(self, query: str) -> Frame:
-        """What stands around a passage: the query before it."""
-        ids = self._tokenizer.encode(query).ids
+        """Return what is around a passage: the query before it.
+
+        The passage is tokenised by itself: special tokens part it from the query.
+        """
+        tokens = self._tokenizer.encode(query, self._cross.prompt)
+        ids = np.concatenate([tokens.prompt, tokens.ids])
         most = self.description.max_tokens // 2
-        if not 0 < len(ids) <= most:
+        if not len(tokens) or len(ids) > most:
             raise InputError(
                 f"the query has {len(ids)} tokens; {self.description.name} takes 1 to {most}, half of what "
                 "it reads at once. Ask a shorter question, or search without reranking"

@@ -204,15 +204,23 @@ class ModelDescription:
                 f"{self.name} has max_tokens {self.max_tokens} and dimensions {self.dimensions}; "
                 "they must be at least 1"
             )
-        if not 0 <= self.context <= 1:
+        self.check_context(self.context)
+
+    def check_context(self, context: float) -> None:
+        """Hold a context against what the model can have.
+
+        Raises:
+            InputError: it is out of range, or not 0 with a model that late chunking is not for.
+        """
+        if not 0 <= context <= 1:
             raise InputError(
-                f"context {self.context} of {self.name} is not between 0 (each chunk alone) and 1 "
-                "(late chunking)"
+                f"context {context:g} is not between 0 (each chunk alone) and 1 (late chunking), as {self.name} "
+                "needs it"
             )
-        if self.context and not self.late_chunking:
+        if context and not self.late_chunking:
             raise InputError(
-                f"context {self.context:g} of {self.name} needs pooling by the mean, and it pools by "
-                f"{self.pooling!r}: set its context to 0, or leave it out"
+                f"context {context:g} is for models that pool by the mean, and {self.name} pools by "
+                f"{self.pooling!r}: use context 0 (leave CONTEXT and late_chunking out), or another model"
             )
 
 

@@ -63,7 +63,10 @@ class TwoEndedEmbedder(Protocol):
         ...
 
     def embed_documents_both(self, documents: Sequence[SpannedText]) -> list[tuple[Floats, Floats]]:
-        """For each document, (len(spans), dim) float32 unit rows at context 0 and at context 1."""
+        """Return for each document (len(spans), dim) float32 unit rows at context 0 and at context 1.
+
+        A model without late chunking gives those at context 0 twice.
+        """
         ...
 
     def embed_texts(self, texts: Sequence[str], task: Task) -> Floats:

@@ -61,11 +61,15 @@ def complete(configuration: Configuration, model: ModelDescription, unit: str) -
 
     Raises:
         EvaluationError: a dimension that the model was not trained for.
+        InputError: a context that the model cannot have.
     """
     asked = configuration.dimensions
     if asked is not None and asked not in model.dimensions:
         known = ", ".join(map(str, model.dimensions))
         raise EvaluationError(f"dimension {asked} is not a size of {model.name}; one of: {known}")
+
+    if configuration.context is not None and "dense" in MODES[configuration.mode]:
+        model.check_context(configuration.context)
 
     def either(value: float | None, default: float) -> float:
         return default if value is None else value
@@ -132,6 +136,11 @@ class Workbench:
     def fingerprint(self) -> Mapping[str, str]:
         """Of the model."""
         return self._embedder.fingerprint
+
+    @property
+    def late_chunking(self) -> bool:
+        """Return whether contexts other than 0 can be measured with the model."""
+        return self._embedder.description.late_chunking
 
     def complete(self, configuration: Configuration) -> Configuration:
         """See `complete`."""

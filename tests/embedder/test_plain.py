@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, BertModel, XLMRobertaConfig, XLMRobertaModel
 
 from embedder.checkpoint import find_checkpoint
+from embedder.engine import load_embedder
 from embedder.models import MINILM
 from embedder.plain import Layers, is_plain, read_plain
 from embedder.types import CheckpointError
@@ -104,6 +105,37 @@ def test_other_formats_are_converted_on_their_way(dtype, bert, tmp_path):
         wanted = torch.float32 if "LayerNorm" in name else torch.bfloat16  # norms run in float32
         assert found[name].dtype == wanted
         assert torch.equal(found[name], value.to(wanted)), name
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [(torch.float8_e4m3fn, "F8_E4M3|float8_e4m3fn"), (torch.int8, "I8|int8"), (torch.int64, "I64|int64")],
+)
+def test_weights_in_a_format_whose_values_are_no_weights_are_refused(dtype, name, pickled, bert, tmp_path):
+    state = dict(bert.state_dict())
+    key = "encoder.layer.1.output.dense.weight"
+    state[key] = state[key].to(dtype)
+    folder = write(tmp_path / "model", bert, state)
+    if pickled:
+        torch.save(state, folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+    message = rf"{key} in .* is stored as ({name}); weights must be one of F64, F32, F16, BF16\. Use"
+    with pytest.raises(CheckpointError, match=message):
+        load_embedder(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.int8])
+def test_they_are_refused_on_the_way_through_transformers_too(dtype, bert, tmp_path):
+    state = {key: value.to(dtype) if value.ndim == 2 else value for key, value in bert.state_dict().items()}
+    folder = write(tmp_path / "model", bert, state, hidden_act="relu")
+    with pytest.raises(CheckpointError, match="weights must be one of F64, F32, F16, BF16"):
+        load_embedder(str(folder), device="cpu")
+
+
+def test_positions_in_whole_numbers_are_no_weights(bert, tmp_path):
+    state = bert.state_dict() | {"embeddings.position_ids": torch.arange(130)[None]}
+    assert_equal(plain(write(tmp_path / "model", bert, state)), bert)
 
 
 def test_a_pickled_file_gives_the_same(bert, tmp_path):

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from published import POSITIONS, publish, reference, tokenizer_of
+from published import publish, reference
 
 from embedder.checkpoint import find_checkpoint
 from embedder.engine import load_embedder
@@ -72,3 +72,232 @@ def test_a_prompt_that_is_not_pooled_is_left_out(family, pooling, tmp_path):
     folder = publish(tmp_path, family, pooling, include_prompt=False, prompts=prompts)
     assert_same(folder, TEXTS, Task.QUERY, prompt_name="query")
     assert_same(folder, TEXTS, Task.PASSAGE)
+
+
+def test_whether_a_prompt_is_pooled_is_part_of_the_fingerprint_where_there_is_one(tmp_path):
+    without = publish(tmp_path / "a", "bert", include_prompt=False)
+    prompted = publish(tmp_path / "b", "bert", include_prompt=False, prompts={"query": "query: "})
+    assert "include_prompt" not in fingerprint(without)
+    assert fingerprint(prompted)["include_prompt"] == "false"
+
+
+def fingerprint(folder):
+    embedder = load(folder)
+    embedder.close()
+    return dict(embedder.fingerprint)
+
+
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "modernbert"])
+def test_an_index_stays_valid_where_prompts_were_tokenised_rightly_before(family, tmp_path):
+    """WordPiece, and XLM-R with a prompt that ends with a space, gave the same tokens apart."""
+    folder = publish(tmp_path, family, prompts={"query": "query: ", "document": "passage: "})
+    assert ("prompt_tokens" in fingerprint(folder)) == (family == "modernbert")
+    edit(folder / "config_sentence_transformers.json", prompts={"query": "query:"})
+    assert ("prompt_tokens" in fingerprint(folder)) == (family != "bert")
+    edit(folder / "config_sentence_transformers.json", prompts={})
+    assert "prompt_tokens" not in fingerprint(folder)
+
+
+def states_of(folder, text, prompt):
+    """Token states of sentence-transformers, special tokens included, and where each token lies in the text."""
+    model = reference(folder)
+    states = model.encode([text], prompt=prompt, output_value="token_embeddings", convert_to_numpy=False)[0]
+    encoding = model.tokenizer(prompt + text, return_offsets_mapping=True)
+    return states.numpy(), np.array(encoding["offset_mapping"]) - len(prompt), encoding["input_ids"]
+
+
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "modernbert"])
+def test_late_chunks_are_means_of_the_states_behind_the_prompt(family, tmp_path):
+    prompt, text = "Represent the document: ", "Berlin is the capital of Germany. The city is large."
+    folder = publish(tmp_path, family, prompts={"query": "", "document": prompt})
+    states, offsets, _ = states_of(folder, text, prompt)
+    chunks = [(0, 33), (33, len(text))]
+    middles = np.minimum(offsets.sum(axis=1), 2 * len(text) - 1) / 2
+    pooled = (offsets[:, 1] > 0) & (offsets[:, 1] > offsets[:, 0])  # neither special tokens nor the prompt
+    wanted = [states[pooled & (middles >= start) & (middles < end)].mean(axis=0) for start, end in chunks]
+    embedder = load(folder, context=1)
+    try:
+        document = SpannedText(text, tuple(Span(*chunk) for chunk in chunks))
+        near = cosines(embedder.embed_documents([document])[0], np.array(wanted))
+        assert embedder.token_offsets(text)[0].tolist()[1] == offsets[pooled][0, 1]
+        assert len(embedder.token_offsets(text)) == pooled.sum()
+    finally:
+        embedder.close()
+    assert near.min() >= 0.9999
+
+
+def rows_of(embedder, text, monkeypatch):
+    """The rows of a text's late chunk."""
+    run, ran = embedder._backbone.run, []
+    monkeypatch.setattr(embedder._owner, "_run_batch", lambda task, rows: ran.extend(rows) or run(task, rows))
+    embedder.embed_documents([SpannedText(text, (Span(0, len(text)),))])
+    return ran
+
+
+@pytest.mark.parametrize("prompt", ["Represent the document: ", "text:"])
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "modernbert"])
+def test_every_window_begins_with_the_prompt_and_no_window_pools_it(family, prompt, tmp_path, monkeypatch):
+    folder = publish(tmp_path, family, prompts={"query": "", "document": prompt})
+    text = "Berlin is the capital and largest city of Germany. " * 30
+    tokenizer = reference(folder).tokenizer
+    whole = tokenizer(prompt + text, return_offsets_mapping=True)
+    ids, ends = whole["input_ids"], [end for _, end in whole["offset_mapping"]]
+    first = next(index for index, end in enumerate(ends) if end > len(prompt))  # of the text
+    content = ids[first:-1]
+    embedder = load(folder, context=1, window=100)
+    try:
+        rows = rows_of(embedder, text, monkeypatch)
+    finally:
+        embedder.close()
+    assert len(rows) > 3
+    found = {}
+    for row in rows:
+        assert len(row.ids) <= 100
+        assert row.ids[:first].tolist() == ids[:first]
+        assert row.ids[-1] == ids[-1]
+        ((start, end, _),) = row.pieces.tolist()
+        assert start >= first
+        assert end <= len(row.ids) - 1
+        window = row.ids[first:-1].tolist()
+        begins = [at for at in range(len(content)) if content[at : at + len(window)] == window]
+        for at in begins:
+            found |= dict.fromkeys(range(at + start - first, at + end - first), True)
+    assert sum(end - start for row in rows for start, end, _ in row.pieces.tolist()) == len(content)
+    assert sorted(found) == list(range(len(content)))
+
+
+def test_a_prompt_that_its_text_parts_differently_is_whole_in_later_windows(tmp_path, monkeypatch):
+    """`un` and `der` are one token together: it is the text's, and other windows begin with `un` alone."""
+    folder = publish(tmp_path, "modernbert", prompts={"query": "", "document": "der po"})
+    tokenizer = reference(folder).tokenizer
+    ids = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
+    text = "pulous city of Germany. " * 60
+    joined = ids("der populous")
+    assert joined != ids("der po") + ids("pulous")
+    embedder = load(folder, context=1, window=100)
+    try:
+        rows = rows_of(embedder, text, monkeypatch)
+        offsets = embedder.token_offsets(text)
+    finally:
+        embedder.close()
+    assert rows[0].ids[1 : 1 + len(joined)].tolist() == joined
+    for row in rows[1:]:
+        assert row.ids[1 : 1 + len(ids("der po"))].tolist() == ids("der po")
+    assert offsets[0, 0] == 0
+    assert (np.diff(offsets.sum(axis=1)) >= 0).all()
+
+
+@pytest.mark.parametrize("pooling", ["cls", "lasttoken"])
+def test_without_mean_pooling_there_is_no_late_chunking(pooling, tmp_path):
+    folder = publish(tmp_path, "bert", pooling)
+    text = "Berlin is the capital. The city is large."
+    document = SpannedText(text, (Span(0, 22), Span(22, len(text))))
+    embedder = load(folder)
+    try:
+        assert embedder.description.context == 0
+        assert embedder.recorded["context"] == "0"
+        assert (
+            cosines(embedder.embed_documents([document])[0], reference(folder).encode(chunks(document))).min()
+            > 0.9999
+        )
+        ((alone, late),) = embedder.embed_documents_both([document])
+        np.testing.assert_array_equal(alone, late)
+        with pytest.raises(
+            InputError, match=r"context 1 needs a model that pools by the mean.*use context 0"
+        ):
+            embedder.embed_documents([document], context=1.0)
+    finally:
+        embedder.close()
+    with pytest.raises(InputError, match=r"context 0\.5 needs a model that pools by the mean.*use context 0"):
+        load(folder, context=0.5)
+    load(folder, context=0).close()
+
+
+def chunks(document):
+    return [document.text[span.start : span.end] for span in document.spans]
+
+
+@pytest.mark.parametrize("file", ["sentence_bert_config.json", "tokenizer_config.json"])
+def test_what_limits_the_length_limits_the_window(file, tmp_path):
+    folder = publish(tmp_path, "bert", prompts={"query": "query: ", "document": ""})
+    key = "max_seq_length" if file.startswith("sentence") else "model_max_length"
+    edit(folder / file, **{key: 32})
+    assert reference(folder).max_seq_length == 32
+    embedder = load(folder)
+    try:
+        assert embedder.description.max_tokens == 32
+        assert embedder.recorded["window"] == "32"
+    finally:
+        embedder.close()
+    text = "Berlin is the capital and largest city of Germany. It has more than 3.85 million inhabitants."
+    assert_same(folder, [text], Task.QUERY, prompt_name="query")
+    with pytest.raises(InputError, match="a window of 33 tokens is more than the 32"):
+        load(folder, window=33)
+    edit(folder / file, **{key: 0})
+    with pytest.raises(CheckpointError, match=f"{file} sets {key} to 0"):
+        find_checkpoint(str(folder))
+
+
+def test_a_folder_that_lowercases_is_followed(tmp_path):
+    folder = publish(tmp_path, "xlm-roberta")
+    before = fingerprint(folder)
+    edit(folder / "sentence_bert_config.json", do_lower_case=True)
+    assert_same(folder, TEXTS, Task.QUERY)
+    assert fingerprint(folder) == before | {"lowercase": "true"}
+
+
+def test_the_default_prompt_is_that_of_every_task_without_a_name_of_its_own(tmp_path):
+    prompts = {"search": "search: ", "query": "query: ", "clustering": ""}
+    folder = publish(tmp_path, "bert", prompts=prompts, default_prompt_name="search")
+    path = folder / "config_sentence_transformers.json"
+    edit(path, prompts=prompts)  # without the empty `document` that saving adds
+    assert_same(folder, TEXTS, Task.QUERY, prompt_name="query")
+    assert_same(folder, TEXTS, Task.PASSAGE)  # its `encode` takes the default prompt
+    assert_same(folder, TEXTS, Task.CLASSIFICATION)
+    assert_same(folder, TEXTS, Task.SEPARATION, prompt_name="clustering")
+    edit(path, prompts=prompts | {"document": ""})
+    assert Task.PASSAGE not in find_checkpoint(str(folder)).description.prompts
+    edit(path, prompts=prompts | {"document": "", "passage": "passage: "})
+    assert find_checkpoint(str(folder)).description.prompts[Task.PASSAGE] == "passage: "
+    edit(path, default_prompt_name="nothing")
+    with pytest.raises(
+        CheckpointError, match="default_prompt_name to 'nothing'; its prompts are search, query"
+    ):
+        find_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize("similarity", ["dot", "euclidean", "manhattan", "maxsim"])
+def test_a_similarity_that_ranks_otherwise_than_the_cosine_is_refused(similarity, tmp_path):
+    folder = publish(tmp_path, "bert", normalise=False)
+    path = folder / "config_sentence_transformers.json"
+    edit(path, similarity_fn_name=similarity)
+    with pytest.raises(CheckpointError, match=f"similarity_fn_name to '{similarity}'.*by cosine"):
+        find_checkpoint(str(folder))
+    for name in ("cosine", None):
+        edit(path, similarity_fn_name=name)
+        find_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize("similarity", ["dot", "euclidean"])
+def test_at_length_1_dot_and_euclidean_rank_as_the_cosine(similarity, tmp_path):
+    folder = publish(tmp_path, "bert", similarity_fn_name=similarity)
+    model = reference(folder)
+    theirs = model.encode(TEXTS)
+    embedder = load(folder)
+    try:
+        ours = embedder.embed_texts(TEXTS, Task.PASSAGE)
+    finally:
+        embedder.close()
+    wanted = np.argsort(-model.similarity(theirs[:1], theirs).numpy()[0])
+    assert np.argsort(-(ours[0] @ ours.T)).tolist() == wanted.tolist()
+    edit(folder / "config_sentence_transformers.json", similarity_fn_name="manhattan")
+    with pytest.raises(CheckpointError, match="manhattan"):
+        find_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize("mode", ["max", "weightedmean", ["cls", "mean"], 7])
+def test_another_pooling_is_refused_in_the_new_format(mode, tmp_path):
+    folder = publish(tmp_path, "bert")
+    edit(folder / "1_Pooling" / "config.json", pooling_mode=mode)
+    with pytest.raises(CheckpointError, match="one of mean, cls, lasttoken is supported"):
+        find_checkpoint(str(folder))

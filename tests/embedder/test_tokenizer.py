@@ -147,7 +147,7 @@ def test_what_is_remembered_stays_within_its_limit(wordpiece, counting, monkeypa
     monkeypatch.setattr(module, "KEPT_TOKENS", 4)
     for text in ("one two", "three four", "five six seven", "far more than the limit allows"):
         wordpiece.encode(text)
-    assert list(wordpiece._latest._kept) == ["five six seven"]
+    assert list(wordpiece._latest._kept) == [("", "five six seven")]
     assert wordpiece._latest._tokens == 3
     assert len(wordpiece.encode("one two")) == 2
     assert counting.given.count("one two") == 2
