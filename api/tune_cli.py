@@ -63,9 +63,7 @@ def tune(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     ] = FOREIGN,
     context: Annotated[
         str | None,
-        typer.Option(
-            help="values to try besides the one in use, of one set (0,0.5,1; 0 without mean pooling)"
-        ),
+        typer.Option(help="values to try besides the one in use, of one set (0,0.5,1)"),
     ] = None,
     k1: Annotated[
         str | None, typer.Option(help="values to try beside the one in use, of one set (0.9,1.2)")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.adapters import load_adapters
+from embedder.adapters import ADAPTER_WEIGHTS, load_adapters
 from embedder.calibration import Calibration, DraftProduct
 from embedder.checkpoint import Checkpoint, load_model
 from embedder.encoder import PackedEncoder
@@ -189,7 +189,8 @@ def load_backbone(
     if is_plain(checkpoint):
         model = read_plain(checkpoint, precision, place)
     else:
-        require_weights(checkpoint.files)
+        adapted = [checkpoint.folder / name / ADAPTER_WEIGHTS for name in description.adapters.values()]
+        require_weights([*checkpoint.files, *filter(Path.is_file, adapted)])
         model = load_model(checkpoint, precision, place)
         adapters = load_adapters(model, checkpoint)
         if not can_pack(model):

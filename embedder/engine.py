@@ -297,8 +297,8 @@ def _frames(description: ModelDescription, tokenizer: TextTokenizer, window: int
     for task in Task:
         prompt = description.prompts.get(task, "")
         skip = 0 if description.include_prompt or not prompt else tokenizer.prompt_length(prompt)
-        # As before a letter. Windows after the first begin with it, too.
-        before = np.concatenate([tokenizer.head, tokenizer.encode("a", prompt).prompt])
+        # A space at its end is part of the word behind it, in later windows too: that has one of its own.
+        before = np.concatenate([tokenizer.head, tokenizer.encode(prompt.rstrip(" ")).ids])
         frames[task] = Frame(before, tokenizer.tail, window, skip=skip)
     return frames
 

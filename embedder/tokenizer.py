@@ -58,6 +58,8 @@ class TextTokenizer:
     Attributes:
         head: special tokens that stand before every input, int32.
         tail: special tokens that stand after it, int32.
+        marks_words: whether a word has the same tokens at the start of a text and behind a space, as with
+            WordPiece and SentencePiece; not with most byte-level BPE.
     """
 
     def __init__(self, folder: Path, *, lowercase: bool = False) -> None:
@@ -82,6 +84,8 @@ class TextTokenizer:
             self._tokenizer.normalizer = normalizers.Sequence([part for part in parts if part is not None])
         self._latest = _Latest()
         self.head, self.tail = self._special_tokens()
+        once, twice = (self._tokenizer.encode(text, add_special_tokens=False).ids for text in ("a", "a a"))
+        self.marks_words = twice == 2 * once
 
     def encode(self, text: str, prompt: str = "") -> Tokens:
         """Tokenise one text. Arguments as of `encode_all`."""
@@ -99,21 +103,16 @@ class TextTokenizer:
 
         Returns:
             Tokens of each text. Offsets are into the text as given. A token that holds characters of both
-            prompt and text, and the spaces at the end of the prompt, belong to the text.
+            prompt and text belongs to the text.
         """
         known = self._latest.of(prompt, texts)
         new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:
             encoded = self._encode_all([prompt + text for text in new])
-            made = dict(zip(new, (_behind(prompt, tokens) for tokens in encoded), strict=True))
+            made = dict(zip(new, (self._behind(prompt, tokens) for tokens in encoded), strict=True))
             self._latest.keep(prompt, made)
             known |= made
         return [known[text] for text in texts]
-
-    @property
-    def marks_words(self) -> bool:
-        """Return whether a word has the same tokens at the start of a text and behind a space."""
-        return bool(self.encode("a a").ids.tolist() == 2 * self.encode("a").ids.tolist())
 
     def joins(self, prompt: str) -> bool:
         """Return whether a text behind this prompt has other tokens than the two apart."""
@@ -148,6 +147,19 @@ class TextTokenizer:
             parts += [_tokens(*part) for part in zip(encodings, starts[group], strict=True)]
         ends = np.cumsum(counts)
         return [_join(parts[end - count : end]) for count, end in zip(counts, ends, strict=True)]
+
+    def _behind(self, prompt: str, tokens: Tokens) -> Tokens:
+        """Split the tokens of prompt and text; offsets count from the start of the text."""
+        if not prompt:
+            return tokens
+        length, ends = len(prompt), tokens.offsets[:, 1]
+        if not (ends > length).any():  # nothing of the text has a token
+            return Tokens(tokens.ids[:0], tokens.offsets[:0], tokens.ids)
+        # The mark of the text's first word may lie on the prompt's last space. It is the text's: the text has
+        # it without a prompt, too.
+        first = int(np.argmax(ends > len(prompt.rstrip(" ") if self.marks_words else prompt)))
+        offsets = np.maximum(tokens.offsets[first:] - length, (0, 1))
+        return Tokens(tokens.ids[first:], offsets, tokens.ids[:first])
 
     def pair(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
         """Special tokens of two texts put together: before the first, between them, after the second; int32.
@@ -202,19 +214,6 @@ class _Latest:
                     self._tokens += len(tokens)
             while self._tokens > KEPT_TOKENS:
                 self._tokens -= len(self._kept.popitem(last=False)[1])
-
-
-def _behind(prompt: str, tokens: Tokens) -> Tokens:
-    """Split the tokens of a prompt and a text: offsets from the start of the text, the prompt's ids apart."""
-    if not prompt:
-        return tokens
-    length, ends = len(prompt), tokens.offsets[:, 1]
-    if not (ends > length).any():  # nothing of the text has a token
-        return Tokens(tokens.ids[:0], tokens.offsets[:0], tokens.ids)
-    first = int(np.argmax(ends > len(prompt.rstrip(" "))))
-    # A word mark that lies on the prompt's last space counts as on the text's first character.
-    offsets = np.maximum(tokens.offsets[first:] - length, (0, 1))
-    return Tokens(tokens.ids[first:], offsets, tokens.ids[:first])
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:

@@ -214,8 +214,7 @@ class ModelDescription:
         """
         if not 0 <= context <= 1:
             raise InputError(
-                f"context {context:g} is not between 0 (each chunk alone) and 1 (late chunking), as {self.name} "
-                "needs it"
+                f"context {context:g} is not between 0 (each chunk alone) and 1 (late chunking): {self.name}"
             )
         if context and not self.late_chunking:
             raise InputError(

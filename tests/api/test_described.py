@@ -34,7 +34,7 @@ knows = ["en", "de"]
     source = load().source
     assert source.fetch
     model = source.described["acme/encoder"]
-    assert (model.folder, model.pooling, model.max_tokens, model.context) == ("/srv/acme", "cls", 512, 0.5)
+    assert (model.folder, model.pooling, model.max_tokens, model.context) == ("/srv/acme", "cls", 512, 0)
     assert model.dimensions == (128, 64)
     assert model.knows == ("en", "de")
     assert model.prompts == {Task.QUERY: "ask: "}

@@ -41,6 +41,7 @@ class Bench:
         self.dataset = SimpleNamespace(name=name)
         self.asked: list[Configuration] = []
         self.settings = Settings()
+        self.late_chunking = True
 
     def complete(self, configuration: Configuration) -> Configuration:
         return complete(configuration, MODEL, self.unit)
@@ -170,6 +171,16 @@ def test_without_index_time_values_to_try_nothing_is_wanted(tune: Any, plant: An
     answer = tune("set", "--context", "", "--k1", "", "--b", "")
     assert answer["wanted"] is None
     assert answer["configurations"] == 18
+
+
+@pytest.mark.parametrize(("late_chunking", "contexts"), [(True, {0, 0.5, 1}), (False, {0, 0.5})])
+def test_the_contexts_that_are_tried_are_those_of_the_model(
+    late_chunking: bool, contexts: set[float], tune: Any, plant: Any
+) -> None:
+    bench = plant(convex_is_better)
+    bench.late_chunking = late_chunking
+    tune("set", "--k1", "", "--b", "")
+    assert {one.context for one in bench.asked} == contexts  # 0.5 is in use
 
 
 def test_the_next_choice_is_made_against_what_was_promoted_and_can_be_rolled_back(

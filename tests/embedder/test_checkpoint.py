@@ -141,7 +141,7 @@ def test_a_folder_that_pools_in_another_way_is_refused(tmp_path):
         file.write(b"\0")
     pooling = {"pooling_mode_mean_tokens": False, "pooling_mode_max_tokens": True}
     edit_json(folder / "1_Pooling" / "config.json", **pooling)
-    with pytest.raises(CheckpointError, match="pooling_mode_max_tokens"):
+    with pytest.raises(CheckpointError, match="asks for pooling by max; one of mean, cls, lasttoken"):
         find_checkpoint(str(folder))
 
 
@@ -178,6 +178,15 @@ def test_an_adapter_of_another_shape_or_cut_short_is_refused(jina_copy):
     weights = jina_copy / "separation" / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
     with pytest.raises(CheckpointError, match="copy the folder again"):
+        load_embedder(str(jina_copy), device="cpu")
+
+
+def test_an_adapter_in_float8_is_refused(jina_copy):
+    def to_float8(tensors):
+        tensors |= {key: value.to(torch.float8_e4m3fn) for key, value in tensors.items()}
+
+    edit(jina_copy / "separation" / "adapter_model.safetensors", to_float8)
+    with pytest.raises(CheckpointError, match=r"separation/adapter_model.safetensors is stored as F8_E4M3"):
         load_embedder(str(jina_copy), device="cpu")
 
 

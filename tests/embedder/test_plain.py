@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, BertModel, XLMRobertaConfig, XLMRobertaModel
 
+from embedder.backbone import load_backbone
 from embedder.checkpoint import find_checkpoint
-from embedder.engine import load_embedder
 from embedder.models import MINILM
 from embedder.plain import Layers, is_plain, read_plain
 from embedder.types import CheckpointError
@@ -122,7 +122,7 @@ def test_weights_in_a_format_whose_values_are_no_weights_are_refused(dtype, name
         (folder / "model.safetensors").unlink()
     message = rf"{key} in .* is stored as ({name}); weights must be one of F64, F32, F16, BF16\. Use"
     with pytest.raises(CheckpointError, match=message):
-        load_embedder(str(folder), device="cpu")
+        load_backbone(find_checkpoint(str(folder)), "cpu", "float32")
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.int8])
@@ -130,7 +130,7 @@ def test_they_are_refused_on_the_way_through_transformers_too(dtype, bert, tmp_p
     state = {key: value.to(dtype) if value.ndim == 2 else value for key, value in bert.state_dict().items()}
     folder = write(tmp_path / "model", bert, state, hidden_act="relu")
     with pytest.raises(CheckpointError, match="weights must be one of F64, F32, F16, BF16"):
-        load_embedder(str(folder), device="cpu")
+        load_backbone(find_checkpoint(str(folder)), "cpu", "float32")
 
 
 def test_positions_in_whole_numbers_are_no_weights(bert, tmp_path):
@@ -206,7 +206,6 @@ def test_what_transformers_must_compute_is_left_to_it(changes, bert, tmp_path):
 
 COLD = """
 import sys
-from embedder.engine import load_embedder
 from embedder.types import Task
 
 embedder = load_embedder(sys.argv[1], device="cpu")

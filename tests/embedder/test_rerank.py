@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sentence_transformers import CrossEncoder
 from tokenizers import Tokenizer
-from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
+from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaForSequenceClassification
 
 from embedder.models import BGE_RERANKER_V2_M3, JINA_RERANKER_V2, KNOWN_RERANKERS
 from embedder.rerank import load_reranker
@@ -124,6 +125,28 @@ def test_scores_are_those_of_a_plain_forward(cross, reranker):
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, [plain(cross, QUERY, passage) for passage in PASSAGES], atol=1e-5)
     assert np.ptp(scores) > 0.01
+
+
+def test_a_cross_encoder_of_sentence_transformers_puts_its_default_prompt_before_the_question(copy):
+    tokenizer = Tokenizer.from_file(str(copy / "tokenizer.json"))
+    names = {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(copy)
+    without = load_reranker(str(copy), device="cpu", dtype="float32")
+    stated = {"prompts": {"web": "Find the passage: "}, "default_prompt_name": "web"}
+    (copy / "config_sentence_transformers.json").write_text(json.dumps(stated), encoding="utf-8")
+    reranker = load_reranker(str(copy), device="cpu", dtype="float32")
+    theirs = CrossEncoder(str(copy), device="cpu", **stated)
+    try:
+        scores = reranker.score(QUERY, PASSAGES)
+        wanted = theirs.predict([(QUERY, passage) for passage in PASSAGES])
+        np.testing.assert_allclose(scores, wanted, atol=1e-5)
+        assert abs(scores - without.score(QUERY, PASSAGES)).max() > 1e-3
+        assert reranker.fingerprint == {**without.fingerprint, "prompt": "Find the passage: "}
+        with pytest.raises(InputError, match="the query has"):
+            reranker.score("", PASSAGES)
+    finally:
+        reranker.close()
+        without.close()
 
 
 def test_a_passage_longer_than_the_model_reads_counts_as_its_best_window(cross, reranker):

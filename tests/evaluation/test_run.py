@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from embedder.types import ModelDescription
+from embedder.types import InputError, ModelDescription
 from evaluation.ablation import Grid
 from evaluation.bm25 import Bm25Parameters
 from evaluation.configuration import Configuration
@@ -34,6 +36,14 @@ def test_what_a_configuration_leaves_open_is_the_models_and_the_indexs():
     assert complete(Configuration(k1=0), MODEL, "document").k1 == 0
     assert complete(Configuration("bm25"), MODEL, "document").context is None
     assert complete(Configuration(chunk_tokens=64), MODEL, "passage").chunk_tokens is None
+
+
+def test_a_context_that_the_model_cannot_have_is_refused():
+    first = replace(MODEL, pooling="cls", context=0.0)
+    assert complete(Configuration(), first, "document").context == 0
+    assert complete(Configuration("bm25", context=0.5), first, "document").context is None
+    with pytest.raises(InputError, match=r"context 0\.5 is for models that pool by the mean"):
+        complete(Configuration(context=0.5), first, "document")
 
 
 def test_the_defaults_of_bm25_are_the_analysers():
