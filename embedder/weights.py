@@ -98,8 +98,10 @@ def require_weights(files: Sequence[Path]) -> None:
     Raises:
         CheckpointError: there is one, or a file cannot be read.
     """
-    for stored in stored_tensors(files).values():
-        _require_known(stored, _DTYPES.keys() | _DTYPES.values() | _NO_WEIGHTS)
+    allowed = _DTYPES.keys() | _DTYPES.values() | _NO_WEIGHTS
+    for file in files:  # one by one: adapters have the same names in all their files
+        for stored in stored_tensors([file]).values():
+            _require_known(stored, allowed)
 
 
 def _require_known(stored: Stored, dtypes: Container[str]) -> None:

@@ -177,7 +177,9 @@ def test_an_adapter_of_another_shape_or_cut_short_is_refused(jina_copy):
         load_embedder(str(jina_copy), device="cpu")
     weights = jina_copy / "separation" / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
-    with pytest.raises(CheckpointError, match="copy the folder again"):
+    with pytest.raises(
+        CheckpointError, match=r"separation/adapter_model\.safetensors cannot be read .* copy it again"
+    ):
         load_embedder(str(jina_copy), device="cpu")
 
 

@@ -206,6 +206,7 @@ def test_what_transformers_must_compute_is_left_to_it(changes, bert, tmp_path):
 
 COLD = """
 import sys
+from embedder.engine import load_embedder
 from embedder.types import Task
 
 embedder = load_embedder(sys.argv[1], device="cpu")
