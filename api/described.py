@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from embedder.sources import Source
 from embedder.types import ModelDescription, Task
@@ -39,6 +39,12 @@ class DescribedModel(BaseModel):
     knows: tuple[Annotated[str, AfterValidator(_code)], ...] = Field(
         (), description="ISO 639-1 codes, where it knows these languages only"
     )
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        """Refuse what no encoder can have where the settings are read, with the name of the model."""
+        self.described()
+        return self
 
     def described(self) -> ModelDescription:
         """As the embedder takes it."""

@@ -27,6 +27,8 @@ name = "acme/encoder"
 folder = "/srv/acme"
 pooling = "cls"
 dimensions = [128, 64]
+include_prompt = false
+lowercase = true
 prompts = { "retrieval.query" = "ask: " }
 knows = ["en", "de"]
 """,
@@ -36,6 +38,7 @@ knows = ["en", "de"]
     model = source.described["acme/encoder"]
     assert (model.folder, model.pooling, model.max_tokens, model.context) == ("/srv/acme", "cls", 512, 0)
     assert model.dimensions == (128, 64)
+    assert (model.include_prompt, model.lowercase) == (False, True)
     assert model.knows == ("en", "de")
     assert model.prompts == {Task.QUERY: "ask: "}
 
@@ -49,6 +52,7 @@ knows = ["en", "de"]
         "tokens = 3",
         "max_tokens = 0",
         'knows = ["xx"]',
+        'pooling = "last"\ncontext = 0.5',
     ],
 )
 def test_a_description_that_no_encoder_can_have_is_refused_by_name(
