@@ -89,6 +89,25 @@ def test_a_text_cut_at_spaces_has_the_tokens_of_the_whole(words, longest):
     assert cut.offsets.tolist() == whole.offsets.tolist()
 
 
+@pytest.mark.parametrize("text", ["Berlin is", "東京タワー", "a\x00b\ud83dc", " Straße", "", "   "])
+@pytest.mark.parametrize("kind", ["sentencepiece", "wordpiece"])
+def test_behind_a_prompt_with_a_space_a_text_has_the_tokens_it_has_alone(kind, text, request):
+    tokenizer = request.getfixturevalue(kind)
+    alone, behind = tokenizer.encode(text), tokenizer.encode(text, "passage: ")
+    assert behind.ids.tolist() == alone.ids.tolist()
+    assert behind.offsets.tolist() == alone.offsets.tolist()
+    assert behind.prompt.tolist() == tokenizer.encode("passage:").ids.tolist()
+    assert tokenizer.marks_words
+    assert not tokenizer.joins("passage: ")
+
+
+def test_tokens_are_remembered_by_prompt_and_text(wordpiece, counting):
+    first, other = wordpiece.encode("Berlin", "ask: "), wordpiece.encode("Berlin", "un")
+    assert first.ids.tolist() != other.ids.tolist()
+    assert wordpiece.encode("Berlin", "ask: ") is first
+    assert counting.given == ["ask: Berlin", "unBerlin"]
+
+
 def test_a_long_text_without_spaces_is_cut_where_it_stands(sentencepiece):
     text = "東" * (2 * module.LONGEST_PIECE + 1)
     offsets = sentencepiece.encode(text).offsets
