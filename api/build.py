@@ -25,7 +25,7 @@ from embedder.defaults import default_model
 from embedder.types import Embedder, EmbedderError
 from evaluation import defaults
 from ingest import commit
-from ingest.jobs import Jobs
+from ingest.jobs import JobError, Jobs
 from ingest.naming import folder_uri, is_remote, path_of, uri_of
 from ingest.orders import INGEST, UPLOAD, Order
 from ingest.parsing.workers import ParserPool
@@ -33,6 +33,7 @@ from ingest.paths import read_templates
 from ingest.pipeline import Index
 from ingest.remote import check_uri
 from ingest.report import Report
+from ingest.settling import Settling
 from ingest.sync import SyncOptions, Work
 from ingest.uploads import Spool, Spooled
 from search.analyzer import Analyzer
@@ -62,6 +63,7 @@ class Service:
         self.watcher = stores.Watcher(self.catalog)
         self.analyzer = Analyzer(settings.language, k1=settings.k1, b=settings.b)
         self.spool = Spool(self.data / "uploads")
+        self.settling = Settling(self.spool, self._ingest_again)
         self.jobs = Jobs(job_error)
         self._lock_fd = lock_fd
         self._guard = threading.RLock()
@@ -317,6 +319,13 @@ class Service:
             Order(UPLOAD, upload.tenant, upload.collection, upload.uri, entry=entry, born=time())
         )
 
+    def _ingest_again(self, spooled: Spooled) -> None:
+        """Queue an upload that met a passing failure once more."""
+        try:
+            self.ingest_upload(spooled)
+        except (JobError, ApiError) as error:  # it stays in the spool
+            logger.warning("%s waits for the next process: %s", spooled.upload.uri, error)
+
     def for_writing(self, tenant: str, collection: str) -> Index:
         """The index for the one job that runs: what a job before it left in flight is finished first."""
         index = self.open(tenant, collection, create=True).index
@@ -345,6 +354,7 @@ class Service:
         self.rebuilds.close()
         self.jobs.close()
         self.desk.close()
+        self.settling.close()
         self._pool.close()
         with self._guard:
             self._opened.clear()

@@ -15,7 +15,7 @@ from ingest.sync import Work, sync
 from ingest.uploads import take_upload
 from search.stores.memory import MemoryStore
 from search.stores.switch import Held, SwitchStore
-from search.types import IndexConfig
+from search.types import IndexConfig, SearchError
 
 if TYPE_CHECKING:
     from api.build import Service
@@ -40,12 +40,16 @@ def carry_out(service: Service, order: Order, job: Job, progress: Progress, stop
 
 
 def _upload(service: Service, order: Order, job: Job, work: Work) -> Report:
-    if service.spool.was_committed(order.entry):  # by a process that ended before it could say so
+    settling = service.settling
+    if service.spool.was_committed(order.entry) or settling.has_committed(order.entry):
         return _committed_before(service, order)
     spooled = service.spool.entry(order.entry)
     try:
         index = service.for_writing(order.tenant, order.collection)
-        return take_upload(index, service.spool, spooled, work)
+        return take_upload(index, service.spool, spooled, work, settling.committed)
+    except (SearchError, OSError) as error:
+        settling.failed(spooled, error)
+        raise
     finally:
         if service.jobs.cancelled(job):
             service.spool.remove(spooled)

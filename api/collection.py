@@ -36,5 +36,6 @@ def delete(service: Service, tenant: str, collection: str) -> None:
     if not service.exists(tenant, collection):
         raise ApiError(404, "collection_not_found", f"no collection {collection!r} here")
     with service.rebuilds.dropping(tenant, collection), service.taken_out(tenant, collection):
-        service.spool.remove_collection(tenant, collection)
         service.catalog.delete(tenant, collection)
+        service.spool.remove_collection(tenant, collection)
+        service.spool.sync()

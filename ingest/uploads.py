@@ -26,6 +26,8 @@ from ingest.pipeline import Index, ingest
 from ingest.report import Problem, Report
 from ingest.sync import Place, Work, document_from
 from ingest.types import CONFLICT, ParseError, document_id
+from search.stores.base import Store
+from search.stores.durable import make_folder
 from search.types import MetadataValue
 
 SOURCE = "uploads:"
@@ -79,7 +81,7 @@ class Spool:
 
     def add(self, upload: Upload, write: Callable[[Path], None]) -> Spooled:
         """Keep an upload: `write` puts its bytes into the path it is given. On return it is on disk."""
-        self._root.mkdir(parents=True, exist_ok=True)
+        make_folder(self._root)
         draft = self._root / f".{uuid.uuid4()}"
         draft.mkdir()
         try:
@@ -153,6 +155,11 @@ class Spool:
     def _mark(self, name: str) -> Path:
         return self._root / f"{_MARK}{name}"
 
+    def sync(self) -> None:
+        """On return every entry that was forgotten before the call stays so, whatever the power does."""
+        if self._root.is_dir():
+            _fsync(self._root)
+
     def remove_all(self, document: str, before: Spooled | None = None) -> None:
         """Forget a document's uploads, oldest first: all, or those that arrived before this one."""
         if not self._root.is_dir():
@@ -216,11 +223,18 @@ def _fsync(path: Path) -> None:
         os.close(handle)
 
 
-def take_upload(index: Index, spool: Spool, spooled: Spooled, work: Work) -> Report:
-    """Ingest one upload that waits, and settle what becomes of its entry in the spool.
+def take_upload(
+    index: Index,
+    spool: Spool,
+    spooled: Spooled,
+    work: Work,
+    committed: Callable[[Store, Spooled], object],
+) -> Report:
+    """Ingest one upload that waits, and decide what becomes of its entry in the spool.
 
-    It goes when its document is committed, with all that arrived before it, and when it can never be read.
-    It stays for the next process when this one closes, and after a passing error, `TRIES` times at most.
+    What arrived before it goes when its document is committed. The entry itself is then left to `committed`:
+    it must stay until the commit survives a power cut. An entry that can never be read goes at once. It stays
+    for the next process when this one closes, and after a passing error, `TRIES` times at most.
 
     Raises:
         JobError: the file could not be taken in (its error's own code), or `superseded`: a later upload or a
@@ -232,9 +246,10 @@ def take_upload(index: Index, spool: Spool, spooled: Spooled, work: Work) -> Rep
     report, errors = _ingest_again(index, spooled, work)
     if report.added or report.updated:
         spool.remove_all(document, before=spooled)
-        if not spool.settle(spooled):  # removed while it was ingested
+        if not spool.has(spooled.folder.name):  # removed while it was ingested
             discard(index, [document])
             raise JobError(SUPERSEDED, _superseded(spooled))
+        committed(index.store, spooled)
     if not errors or (errors[0].transient and work.stop()):
         return report
     _settle(spool, spooled, errors[0])

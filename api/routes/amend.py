@@ -28,7 +28,8 @@ def amend(
 ) -> DocumentOut:
     """Set keys of one document's metadata; null takes a key out, keys that are not named stay.
 
-    What is set stays when the document's file changes. The key `language` is the document's language.
+    What is set stays when the document's file changes. The key `language` is the document's language. On the
+    answer the change survives a power cut.
     """
     store = service.open(tenant, collection).index.store
     manifest = existing(store.get_manifests([checked_id(id)]), id)
@@ -42,4 +43,5 @@ def amend(
             "take some out with null",
         )
     amended = amending.amend(store, manifest.id, body.metadata)
+    store.sync()
     return summary(existing([] if amended is None else [amended], id))

@@ -180,14 +180,19 @@ def _whole(store: Store, key: str) -> tuple[Manifest, list[Passage]]:
 def delete(id: str, service: ServiceOf, tenant: TenantOf, collection: Collection = "default") -> Response:
     """Remove one document; it stops answering at once. A folder's file comes back with its next ingest.
 
+    On the answer the removal survives a power cut.
+
     Uploads of it that arrived before and are not ingested yet are dropped too. What does not answer because
     it failed, or because a repair found nothing left of it, can be removed as well: nobody hears of it again.
     """
     index = service.open(tenant, collection).index
     found = index.store.get_manifests([checked_id(id)])
     manifest = found[0] if found and found[0].failure is not None else existing(found, id)
+    discard(index, [manifest.id])  # before its uploads: what stops here has lost nothing that was accepted
     service.spool.remove_all(manifest.id)  # what failed or still waits would bring it back
-    discard(index, [manifest.id])
+    discard(index, [manifest.id])  # an upload of it may have been taken in meanwhile
+    index.store.sync()
+    service.spool.sync()
     return Response(status_code=204)
 
 

@@ -3,6 +3,7 @@
 Every implementation runs the same contract tests. What each promises:
 
 * A call that returned was acknowledged: it survives a kill -9 of every process (stores in memory excepted).
+  Once `sync` returned after it, it survives a power cut, too.
 * Readers never see a version named in a manifest's `pending` or `replaced`; list and legs are one step.
 * `put_manifests` is the only conditional write: each entry is taken or refused by itself.
 * Ranked lists are sorted by score, highest first, ties by id, so the same query gives the same list twice.
@@ -207,8 +208,19 @@ class Store(Protocol):
         """
         ...
 
+    def sync(self) -> None:
+        """On return everything that was acknowledged before the call survives a power cut.
+
+        Readers do not wait for it, and calls at the same time share one trip to the disk. A server syncs by
+        itself, when its own settings say.
+
+        Raises:
+            StoreUnavailableError: the disk refused; what was acknowledged lately may not survive.
+        """
+        ...
+
     def flush(self) -> None:
-        """Make the next open fast; never needed for safety."""
+        """Do what `sync` does, and make the next open fast."""
         ...
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from search.plan import plan_from, plan_shape
+from search.stores.durable import make_folder, sync
 from search.types import FingerprintError, IndexConfig, QueryError, StoreDamagedError, StoreUnavailableError
 
 FORMAT = 3
@@ -65,7 +66,7 @@ def create(data: Path, tenant: str, collection: str, config: IndexConfig) -> Pat
 def make_generation(home: Path, config: IndexConfig) -> Path:
     """Make an empty generation's folder; nothing names it yet."""
     generation = home / f"generation-{uuid.uuid4().hex[:12]}"
-    generation.mkdir(parents=True)
+    make_folder(generation)
     shape = {
         "format": FORMAT,
         "dimensions": list(config.dimensions),
@@ -157,6 +158,7 @@ def delete_collection(data: Path, tenant: str, collection: str) -> bool:
     # One rename makes it gone; what a kill leaves of the removal has a name no collection can have.
     aside = home.with_name(f".deleted-{uuid.uuid4().hex}")
     home.rename(aside)
+    sync(home.parent)
     for left in home.parent.glob(".deleted-*"):
         shutil.rmtree(left, ignore_errors=True)
     return there
@@ -237,8 +239,4 @@ def write_file(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from embedder.types import Vectors
 from search.facets import Facets
 from search.ranked import RankedList
 from search.stores.dense import check_query, check_vectors
+from search.stores.durable import sync_files
 from search.stores.edge_process import CALL_SECONDS, READS, WorkerDiedError, WorkerProcess, ranked_list
 from search.stores.fair import FairLock
 from search.stores.newest import check_row
@@ -87,6 +89,10 @@ class EdgeStore:
         self._closed = False
         self._worker: WorkerProcess | None = None
         self._languages: list[str] | None = None  # asked by every question; forgotten with every write
+        self._syncing = threading.Lock()
+        self._written = 1  # acknowledged writes; what is found at opening counts as one
+        self._synced = 0
+        self._unsynced: OSError | None = None
         self._call("flush")
 
     @property
@@ -260,6 +266,31 @@ class EdgeStore:
         """
         self._call("optimise")
 
+    def sync(self) -> None:
+        """See `Store.sync`.
+
+        The engine's journal is written through a memory map and synced by its `flush` only, which syncs every
+        segment as well while all readers wait. Opening replays the journal over the segments as they are, so
+        the journal's files are all it takes, and any process may sync these.
+        """
+        asked = self._written
+        with self._syncing:
+            if self._closed:
+                raise StoreUnavailableError(f"the store in {self._directory} is closed; open it again")
+            if self._unsynced is None and self._synced < asked:
+                written = self._written
+                try:
+                    sync_files(self._directory / "shard" / "wal")
+                except OSError as error:
+                    self._unsynced = error  # for good: the kernel reports a page it could not write only once
+                else:
+                    self._synced = written
+            if self._unsynced is not None:
+                raise StoreUnavailableError(
+                    f"syncing the journal of {self._directory} failed: {self._unsynced}; what was written "
+                    "since may not survive a power cut; check the disk, then restart"
+                )
+
     def flush(self) -> None:
         """See `Store.flush`."""
         self._call("flush")
@@ -296,6 +327,7 @@ class EdgeStore:
                     self._languages = None
                 try:
                     found = self._ask(method, arguments)
+                    self._written += method not in READS
                     if method == "languages":
                         self._languages = found
                     return found

@@ -14,6 +14,7 @@ from qdrant_client import models
 
 from search.stores import convert
 from search.stores.convert import to_filter
+from search.stores.durable import sync_folders
 from search.stores.edge_manifests import manifests
 from search.stores.edge_space import EMPTY_BYTES, check_space
 from search.stores.payload import CHUNK, INDEXED
@@ -145,6 +146,7 @@ def open_shard(directory: Path, config: IndexConfig, floor: int) -> edge.EdgeSha
         shutil.rmtree(aside, ignore_errors=True)  # left by a process that died while making it
         with EngineErrors(f"making an index in {directory}"):
             _make(aside, config)
+        sync_folders(aside)  # the engine syncs what is in its files, and not every folder that names them
         aside.rename(path)
         _sync(directory)
     return _load(directory, config)

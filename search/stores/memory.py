@@ -299,6 +299,11 @@ class MemoryStore:
         """See `Store.optimise`; there is nothing to build."""
         self.flush()
 
+    def sync(self) -> None:
+        """See `Store.sync`; nothing here survives its process."""
+        with self._lock:
+            self._check_open()
+
     def flush(self) -> None:
         """See `Store.flush`."""
         with self._lock:

@@ -325,6 +325,10 @@ class ServerStore:
                 )
             time.sleep(_OPTIMISE_LOOK)
 
+    def sync(self) -> None:
+        """See `Store.sync`; the server does by itself."""
+        self._check_open()
+
     def flush(self) -> None:
         """See `Store.flush`; the server does by itself."""
         self._check_open()

@@ -265,6 +265,11 @@ class SwitchStore:
         with self._open() as store:
             store.optimise()
 
+    def sync(self) -> None:
+        """See `Store.sync`."""
+        with self._open() as store:
+            store.sync()
+
     def flush(self) -> None:
         """See `Store.flush`."""
         with self._open() as store:

@@ -88,7 +88,9 @@ def recorded(folder: Path, mounted: Path) -> Iterator[Recording]:
     _copy(recording.empty, image)
     recording.log.touch()
     served.touch()
-    server = subprocess.Popen([sys.executable, __file__, served, image, recording.log], stdout=subprocess.PIPE)
+    server = subprocess.Popen(
+        [sys.executable, __file__, served, image, recording.log], stdout=subprocess.PIPE
+    )
     try:
         assert server.stdout is not None
         assert server.stdout.readline() == b"ready\n", "the recorder does not start"
@@ -96,7 +98,7 @@ def recorded(folder: Path, mounted: Path) -> Iterator[Recording]:
             yield recording
     finally:
         _run("umount", "--lazy", str(served))
-        server.wait(60)
+        server.communicate(timeout=60)
 
 
 @contextmanager
@@ -171,18 +173,20 @@ class _Server:
             return 0, struct.pack("<QII", 1, 0, 0)
         if method == _STATFS:
             return 0, struct.pack("<QQQQQIIII24x", *(0,) * 5, 4096, 255, 4096, 0)
-        if method == _READ:
-            _, offset, size = struct.unpack_from("<QQI", body)
-            return 0, os.pread(self._image, size, offset)
-        if method == _WRITE:
-            _, offset, size = struct.unpack_from("<QQI", body)
-            data = body[40 : 40 + size]
-            os.pwrite(self._image, data, offset)
-            self._record(offset, data)
-            return 0, struct.pack("<II", size, 0)
         if method == _FSYNC:
             self._record(_FLUSH, b"")
-        return (0, b"") if method in {_FSYNC, _CLOSE, _CLOSED} else (errno.ENOSYS, b"")
+        if method in {_FSYNC, _CLOSE, _CLOSED}:
+            return 0, b""
+        return self._moved(method, body) if method in {_READ, _WRITE} else (errno.ENOSYS, b"")
+
+    def _moved(self, method: int, body: bytes) -> tuple[int, bytes]:
+        _, offset, size = struct.unpack_from("<QQI", body)
+        if method == _READ:
+            return 0, os.pread(self._image, size, offset)
+        data = body[40 : 40 + size]
+        os.pwrite(self._image, data, offset)
+        self._record(offset, data)
+        return 0, struct.pack("<II", size, 0)
 
     def _record(self, offset: int, data: bytes) -> None:
         os.write(self._log, _ENTRY.pack(offset, len(data)) + data)
