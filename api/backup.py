@@ -253,6 +253,7 @@ def _waits_still(service: Service, tenant: str, collection: str, files: Path, sp
 def _uploads(service: Service, files: Path) -> list[tuple[Spooled, list[Saved]]]:
     """Uploads that wait: read before the indexes, so that one is missing only where its document is not."""
     saved: list[tuple[Spooled, list[Saved]]] = []
+    service.settling.settle()  # what is committed needs no copy
     for spooled in service.spool.waiting():
         made: list[Saved] = []
         try:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from api.opened import assemble
+from embedder.types import EmbedderError
 from ingest.jobs import Job
 from ingest.naming import is_remote, path_of
 from ingest.orders import UPLOAD, Order
@@ -47,7 +48,7 @@ def _upload(service: Service, order: Order, job: Job, work: Work) -> Report:
     try:
         index = service.for_writing(order.tenant, order.collection)
         return take_upload(index, service.spool, spooled, work, settling.committed)
-    except (SearchError, OSError) as error:
+    except (SearchError, EmbedderError, OSError) as error:
         settling.failed(spooled, error)
         raise
     finally:

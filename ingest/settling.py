@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from time import monotonic
 
+from embedder.types import EmbedderError
 from ingest.uploads import Spool, Spooled
 from search.stores.base import Store
 from search.types import DiskFullError, SearchError, StoreUnavailableError
@@ -31,6 +32,8 @@ BATCH_SECONDS = 1.0
 
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 300.0
+
+_PASSING = (DiskFullError, StoreUnavailableError, EmbedderError, OSError)
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +94,7 @@ class Settling:
 
     def failed(self, spooled: Spooled, error: BaseException) -> None:
         """Note that an upload's job failed; it is handed in again later if the failure may pass."""
-        if not isinstance(error, (StoreUnavailableError, DiskFullError, OSError)):
+        if not isinstance(error, _PASSING):
             return
         full = isinstance(error, DiskFullError) or getattr(error, "errno", None) in {
             errno.ENOSPC,

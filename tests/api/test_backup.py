@@ -170,6 +170,7 @@ def test_an_upload_that_is_overtaken_meanwhile_does_not_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its copy was made before the index was: there the document is newer, or deleted."""
+    service.settling.settle()
     gate = hold(service)
     filled.post("/documents", json={"text": "The first.", "uri": "upload:waits"})
     (waiting,) = service.spool.waiting()

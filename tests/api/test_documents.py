@@ -19,6 +19,8 @@ from ingest.report import Report
 from ingest.sync import Work
 from ingest.types import document_id
 from ingest.uploads import Upload, discard, ingest_upload
+from ingest.writing import StoreWriter
+from search.types import DiskFullError
 
 JSON = {"content-type": "application/json"}
 
@@ -315,9 +317,49 @@ def test_a_removed_document_does_not_come_back_with_an_upload_that_failed(
         for uri in ("upload:note", "upload:other"):
             job = http.post("/documents", json={"text": "The second.", "uri": uri}).json()["job_id"]
             assert finish(http, job)["error"]["code"] == "model_unavailable"
+    service.settling.settle()
     assert len(service.spool.waiting()) == 2
     assert http.delete(f"/documents/{NOTE}").status_code == 204
     assert [one.upload.uri for one in service.spool.waiting()] == ["upload:other"]
+
+
+def test_a_removal_that_fails_loses_no_upload_that_waits(
+    service: Service, http: TestClient, hand_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise DiskFullError("12 MiB are free, 256 MiB must stay free; free some space")
+
+    hand_in(http, "The first.", uri="upload:note")
+    service.settling.settle()
+    upload = Upload("default", "default", "upload:note", "text.txt", "", {})
+    service.spool.add(upload, lambda path: path.write_text("The second.") and None)
+    with monkeypatch.context() as patched:
+        patched.setattr(StoreWriter, "remove", full)
+        assert error_of(http.delete(f"/documents/{NOTE}"))[:2] == (507, "disk_full")
+    assert [one.file.read_text() for one in service.spool.waiting()] == ["The second."]
+    assert http.delete(f"/documents/{NOTE}").status_code == 204
+    assert service.spool.waiting() == []
+    assert http.get(f"/documents/{NOTE}").status_code == 404
+
+
+def test_an_upload_that_is_taken_in_while_its_document_is_removed_does_not_bring_it_back(
+    service: Service, http: TestClient, hand_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was accepted before the removal was asked for, and is committed between two of its steps."""
+    hand_in(http, "The first.", uri="upload:note")
+    remove = StoreWriter.remove
+    texts = ["The second."]
+
+    def and_then(*given: Any) -> int:
+        removed = remove(*given)
+        if texts:
+            hand_in(http, texts.pop(), uri="upload:note")
+        return removed
+
+    monkeypatch.setattr(StoreWriter, "remove", and_then)
+    assert http.delete(f"/documents/{NOTE}").status_code == 204
+    assert http.get(f"/documents/{NOTE}").status_code == 404
+    assert service.spool.waiting() == []
 
 
 def test_an_upload_that_is_read_while_its_document_is_removed_does_not_bring_it_back(

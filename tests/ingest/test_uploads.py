@@ -169,6 +169,7 @@ def finished(service: Service) -> list[tuple[str, str]]:
     for job in jobs:
         for _ in service.jobs.events(job, every=0):
             pass
+    service.settling.settle()
     return [(job.source, job.status) for job in jobs]
 
 

@@ -256,6 +256,7 @@ def test_an_upload_is_on_disk_and_in_the_queue_before_it_is_acknowledged(
     again = open_durable(service.data)
     again.desk.start()
     assert finish(admin(again), record.id)["counts"]["added"] == 1
+    again.settling.settle()
     assert again.spool.waiting() == []
     assert len(admin(again).get("/jobs").json()["jobs"]) == 1
 
