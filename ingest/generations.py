@@ -205,6 +205,7 @@ class _Build:
             try:
                 with self._live.switching(PATIENCE):
                     self._transfer(new).documents(self._live.touched())
+                    new.sync()  # what survived a power cut in the old generation does in this one
                     self._name_current()
                     self._seams.take_over(new, self.planned.generation)
                     return

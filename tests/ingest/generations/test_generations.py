@@ -39,6 +39,20 @@ def test_an_optimised_copy_holds_the_same_and_takes_over(world):
     assert not (world.home / "NEXT").exists()
 
 
+def test_a_copy_is_on_disk_before_it_is_named_current(world, monkeypatch):
+    """Uploads that the old generation made durable are forgotten: the new one must survive a power cut too."""
+    happened = []
+    put, make_current = MemoryStore.put_manifests, catalog.make_current
+    monkeypatch.setattr(MemoryStore, "put_manifests", lambda *given: happened.append("write") or put(*given))
+    monkeypatch.setattr(MemoryStore, "sync", lambda store: happened.append("sync"))
+    monkeypatch.setattr(
+        catalog, "make_current", lambda *given: happened.append("current") or make_current(*given)
+    )
+    world.rebuild()
+    assert happened.count("current") == 1
+    assert happened[happened.index("current") - 1] == "sync"
+
+
 def test_an_index_is_copied_in_small_readings_that_questions_come_between(world, monkeypatch):
     read, sizes = MemoryStore.read_points, []
 
