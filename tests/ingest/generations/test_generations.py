@@ -40,7 +40,7 @@ def test_an_optimised_copy_holds_the_same_and_takes_over(world):
 
 
 def test_a_copy_is_on_disk_before_it_is_named_current(world, monkeypatch):
-    """Uploads whose documents the old generation holds durably are forgotten: the new one must hold them so."""
+    """Uploads are forgotten once the old generation is synced: the new one must survive a power cut, too."""
     happened = []
     put, make_current = MemoryStore.put_manifests, catalog.make_current
     monkeypatch.setattr(MemoryStore, "put_manifests", lambda *given: happened.append("write") or put(*given))
