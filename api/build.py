@@ -10,7 +10,7 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-from api import mending, places, stores
+from api import disk, mending, places, stores
 from api.addresses import MEMORY
 from api.errors import ApiError, job_error
 from api.metrics import Metrics
@@ -44,7 +44,13 @@ from search.stores.edge import EdgeStore
 from search.stores.gate import BusyError
 from search.stores.homes import FolderHome, Home
 from search.stores.switch import Held, SwitchStore
-from search.types import DiskFullError, IndexConfig, SearchError, StoreUnavailableError
+from search.types import (
+    DiskFullError,
+    IndexConfig,
+    SearchError,
+    StoreReadOnlyError,
+    StoreUnavailableError,
+)
 
 State = dict[str, Any]
 logger = logging.getLogger(__name__)
@@ -241,20 +247,36 @@ class Service:
         home = self.catalog.home(tenant, collection)
         if isinstance(home, FolderHome):
             mending.check(catalog.path_of(self.data, tenant, collection))
-            home.settle()
+            self._settle(home)
         generation = stores.current(home)
         store = self.open_generation(home, generation, home.config_of(generation))
         try:
             recovered = commit.recover(store)
             if recovered:
                 logger.info("finished %d documents that a killed process left in flight", recovered)
-        except (DiskFullError, BusyError) as full:  # not needed to answer; the next write recovers first
+        except (
+            DiskFullError,
+            StoreReadOnlyError,
+            BusyError,
+        ) as full:  # not needed to answer; the next write recovers first
             logger.warning("what is in flight in %s/%s is left so for now: %s", tenant, collection, full)
         except BaseException:
             store.close()  # left open, it would refuse every later opening
             raise
         held = self._shelf.hold(store, stores.folder(home, generation))
         return assemble(self, tenant, collection, SwitchStore(held))
+
+    @staticmethod
+    def _settle(home: FolderHome) -> None:
+        """Finish a switch that a killed process left; a disk that takes no writes leaves it to a later opening."""
+        if not disk.writable(home.path):
+            return
+        try:
+            home.settle()
+        except OSError as error:
+            if disk.explain(error) is None:
+                raise
+            logger.warning("a switch of generations in %s is not tidied up: %s", home.path, error)
 
     def open_generation(self, home: Home, generation: str, config: IndexConfig) -> Store:
         """Open one of a collection's generations."""

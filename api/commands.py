@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import typer
 
-from api import output
+from api import disk, output
 from api.addresses import EMBEDDED
 from api.keys import KeysError
 from api.owner import DataError, OwnerGoneError, with_owner
@@ -21,20 +22,20 @@ from ingest.report import CLOSING
 from ingest.sources import SourceError, file_uri
 from latewood.client import Client, JobState, LatewoodError, UnreachableError
 from search.stores import catalog
-from search.types import QueryError
+from search.types import QueryError, SearchError
 
 T = TypeVar("T")
 FAILED, WRONG_USE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 _UNREACHABLE_CODES = frozenset(
     {
         "collection_not_found",
-        "disk_full",
         "index_damaged",
         "model_mismatch",
         "model_unavailable",
         "source_missing",
         "source_unreadable",
         "store_unavailable",
+        *disk.CODES,
     }
 )
 
@@ -61,13 +62,16 @@ KNOWN_ERRORS = (
 
 
 def as_command_error(error: Exception) -> CommandError:
-    """One of the known errors with the exit code and the code that it leaves with."""
+    """Return one of the known errors, or a disk's, with the exit code and the code that it leaves with."""
     if isinstance(error, CommandError):
         return error
     if isinstance(error, LatewoodError):
         exit_code = WRONG_USE if error.status in {400, 422} else FAILED
         exit_code = UNREACHABLE if error.code in _UNREACHABLE_CODES else exit_code
         return CommandError(exit_code, error.code, error.message)
+    on_disk = disk.explain(error)
+    if on_disk is not None:
+        return CommandError(UNREACHABLE, *on_disk)
     if isinstance(error, (DataError, UnreachableError)):
         return CommandError(UNREACHABLE, "unreachable", str(error))
     return CommandError(WRONG_USE, "wrong_use", str(error))
@@ -218,7 +222,9 @@ def finish(as_json: bool, run: Callable[[], int]) -> NoReturn:
     """Run a command and leave with its exit code; every known error becomes one line or one object."""
     try:
         code = run()
-    except KNOWN_ERRORS as error:
+    except (*KNOWN_ERRORS, SearchError, OSError, sqlite3.Error) as error:
+        if not isinstance(error, KNOWN_ERRORS) and disk.explain(error) is None:
+            raise
         known = as_command_error(error)
         code = output.fail(as_json, known.exit_code, known.code, str(known))
     except KeyboardInterrupt:

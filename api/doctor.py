@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from api import permitted, places, stores
+from api import disk, permitted, places, stores
 from api.addresses import EMBEDDED, MEMORY, SQLITE
 from api.doors import is_loopback, keys_needed
 from api.keys import KeysError, KeyStore
@@ -204,6 +204,8 @@ def _data(settings: Settings) -> Finding:
         import os
 
         os.close(handle)
+        if not disk.writable(settings.data):
+            return "warn", f"{settings.data} is read-only: it can be searched, and every write is refused"
         return "ok", f"{settings.data} can be used; nobody holds it"
     try:
         with Client(socket=socket_path(settings.data), timeout=5) as client:

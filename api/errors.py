@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import logging
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,11 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api import disk
 from embedder.types import EmbedderError, InputError, StoppedError
 from ingest.jobs import JobError
 from ingest.sources import SourceError
 from search.types import (
-    DiskFullError,
     FingerprintError,
     QueryError,
     StoreDamagedError,
@@ -43,7 +43,6 @@ _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
     (QueryError, 422, "invalid_query"),
     (InputError, 422, "invalid_input"),
     (FingerprintError, 409, "model_mismatch"),
-    (DiskFullError, 507, "disk_full"),
     (StoreDamagedError, 500, "index_damaged"),
     (StoreUnavailableError, 503, "store_unavailable"),
     (StoreError, 500, "store_failed"),
@@ -63,13 +62,14 @@ def describe(error: Exception) -> tuple[int, str, str]:
     """Status, code and message of an exception; 500 `internal` for what nobody foresaw."""
     if isinstance(error, ApiError):
         return error.status, error.code, str(error)
+    on_disk = disk.explain(error)
+    if on_disk is not None:
+        return disk.STATUS[on_disk[0]], *on_disk
     if isinstance(error, (SourceError, JobError)):
         return (503 if isinstance(error, JobError) else 422), error.code, str(error)
     for kind, status, code in _TABLE:
         if isinstance(error, kind):
             return status, code, str(error)
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return 507, "disk_full", f"{error.strerror}: {error.filename}; free some space and try again"
     if isinstance(error, OSError) and error.errno is not None:
         return 500, "io_error", f"{error.strerror}: {error.filename}"
     return 500, "internal", "something went wrong that should not have; the service's log has the details"
@@ -121,7 +121,8 @@ def install(app: FastAPI) -> None:
             logger.info("%s", message, extra=_of(request))
         return answer(request, status, code, message)
 
-    for kind in (ApiError, SourceError, JobError, *(row[0] for row in _TABLE), OSError, Exception):
+    kinds = (ApiError, SourceError, JobError, *(row[0] for row in _TABLE), OSError, sqlite3.Error, Exception)
+    for kind in kinds:
         app.add_exception_handler(kind, known)
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from api import output
+from api import disk, output
 from api.addresses import MEMORY, SQLITE
 from api.settings import Settings
 from ingest.report import CLOSING
@@ -56,11 +56,11 @@ def try_lock(data: Path) -> int | None:
     """Take the owner's lock: a file descriptor that can be inherited, or None when another holds it.
 
     Raises:
-        DataError: the directory cannot be made or written.
+        DataError: the directory cannot be made, or neither written nor read.
     """
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(data / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = _lock_file(data)
     except OSError as error:
         raise DataError(
             f"cannot use the data directory {data}: {error.strerror}; set LATEWOOD_DATA"
@@ -72,18 +72,51 @@ def try_lock(data: Path) -> int | None:
         if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
             return None
         raise DataError(f"cannot lock {data / 'owner.lock'}: {error.strerror}") from error
-    os.ftruncate(handle, 0)
-    os.write(handle, f"{os.getpid()}\n".encode())
+    # The number only informs people. It cannot be written into a read-only file or on a full disk.
+    with contextlib.suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
     return handle
 
 
+def _lock_file(data: Path) -> int:
+    """Open what is locked: the file of that name; in a read-only folder that has none, the folder itself."""
+    path = data / "owner.lock"
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in disk.REFUSALS or not data.is_dir() or disk.writable(data):
+            raise
+    return os.open(path if path.exists() else data, os.O_RDONLY | os.O_CLOEXEC)
+
+
 def socket_path(data: Path) -> Path:
-    """Where the owner listens: beside the data, or in a folder of its own where that path is too long."""
-    beside = data.resolve() / "owner.sock"
-    if len(os.fsencode(beside)) < 100:
-        return beside
+    """Return where an owner listens: in the data directory, or in a folder of its own where that cannot be."""
+    beside = _beside(data)
+    usable = disk.writable(data) or not data.exists()
+    return beside if beside is not None and usable else _apart(data)
+
+
+def _beside(data: Path) -> Path | None:
+    """Return the socket's path in the data directory; None where that is too long for a socket."""
+    path = data.resolve() / "owner.sock"
+    return path if len(os.fsencode(path)) < 100 else None
+
+
+def _apart(data: Path) -> Path:
     digest = hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:16]
     return SHORT / f"latewood-{os.getuid()}-{digest}" / "owner.sock"
+
+
+def owner_sockets(data: Path) -> list[Path]:
+    """Return where the owner may listen: it may have write access where this process has none.
+
+    Raises:
+        DataError: see `private_socket`.
+    """
+    beside = _beside(data)
+    own = private_socket(data)
+    return [own] if beside is None or beside == own else [beside, own]
 
 
 def private_socket(data: Path) -> Path:
@@ -93,7 +126,7 @@ def private_socket(data: Path) -> Path:
         DataError: the folder of the socket cannot be made, or is open to others.
     """
     path = socket_path(data)
-    if path.parent == data.resolve():
+    if path == _beside(data):
         return path
     folder = path.parent
     try:
@@ -220,19 +253,22 @@ def connected(settings: Settings, tenant: str) -> Iterator[Client]:
     headers = {TENANT_HEADER: tenant}
     deadline = time.monotonic() + WAIT_SECONDS
     path = private_socket(settings.data)
+    places = owner_sockets(settings.data)
     while True:
         handle = try_lock(settings.data)
         if handle is not None:
             with _owning(settings, handle, path), Client(socket=path, headers=headers, timeout=600) as client:
                 yield client
             return
-        with Client(socket=path, headers=headers, timeout=600) as client:
-            if _answers(client):
-                yield client
-                return
+        for place in places:
+            with Client(socket=place, headers=headers, timeout=600) as client:
+                if _answers(client):
+                    yield client
+                    return
         if time.monotonic() > deadline:
             raise DataError(
-                f"{settings.data} is held by {_holder(settings.data)}, which does not answer on {path}"
+                f"{settings.data} is held by {_holder(settings.data)}, which does not answer on "
+                f"{' or '.join(map(str, places))}"
             )
         time.sleep(0.05)
 
@@ -331,4 +367,9 @@ def _answers(client: Client) -> bool:
 
 
 def _holder(data: Path) -> str:
-    return f"process {(data / 'owner.lock').read_text().strip() or '?'}"
+    """Return a name for the process that holds the data; its number may be missing on a full disk."""
+    try:
+        number = (data / "owner.lock").read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        number = ""
+    return f"process {number or '?'}"

@@ -9,11 +9,12 @@ import socket
 import threading
 from collections.abc import Callable
 
+from api import disk
 from api.build import Service
 from api.doors import doors, keys_needed
 from api.errors import ApiError
 from api.keys import KeyStore
-from api.owner import DataError, SocketServer, socket_path, take_over, uvicorn_server
+from api.owner import DataError, SocketServer, private_socket, take_over, uvicorn_server
 from api.settings import Settings, SettingsError
 from ingest.jobs import JobError
 
@@ -45,7 +46,7 @@ def serve_forever(settings: Settings, ready: Callable[[str], None]) -> None:
 def _run(service: Service, listener: socket.socket, ready: Callable[[str], None]) -> None:
     host, port = listener.getsockname()[:2]
     service.serving = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    owner = SocketServer(service, socket_path(service.settings.data))
+    owner = SocketServer(service, private_socket(service.settings.data))
     try:
         threading.Thread(target=_begin, args=[service], name="warm-up", daemon=True).start()
         ready(service.serving)
@@ -64,8 +65,9 @@ def _begin(service: Service) -> None:
     """What need not be done before the first request: jobs that an earlier process left, and the model."""
     try:
         service.desk.start()
-    except Exception as error:  # whatever it is: `/readyz` tells it, and questions are answered
-        service.warm_up_error = str(error) or type(error).__name__
+    except Exception as error:  # whatever it is: questions are answered
+        if disk.explain(error) is None:  # else it is not ready: `/readyz` shows why
+            service.warm_up_error = str(error) or type(error).__name__
         logger.error(
             "the queue is not worked on: %s", error, exc_info=not isinstance(error, ApiError | JobError)
         )

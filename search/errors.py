@@ -27,5 +27,9 @@ class DiskFullError(StoreError):
     """Writing was refused because too little space is free; nothing was lost."""
 
 
+class StoreReadOnlyError(StoreError):
+    """Writing was refused because the index lies in a folder that cannot be written."""
+
+
 class FingerprintError(StoreError):
     """The index was made with another model or analyser than the one in use."""

@@ -14,6 +14,7 @@ from search.errors import QueryError as QueryError
 from search.errors import SearchError as SearchError
 from search.errors import StoreDamagedError as StoreDamagedError
 from search.errors import StoreError as StoreError
+from search.errors import StoreReadOnlyError as StoreReadOnlyError
 from search.errors import StoreUnavailableError as StoreUnavailableError
 from search.plan import IndexConfig as IndexConfig
 

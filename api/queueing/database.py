@@ -8,8 +8,11 @@ only. A record says what was asked and told; what is done the manifests say.
 from __future__ import annotations
 
 import json
+import logging
+import sqlite3
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -18,6 +21,7 @@ from dbos import DBOS, DBOSClient, Serializer
 from dbos import error as dbos_error
 from sqlalchemy.exc import SQLAlchemyError
 
+from api import disk
 from api.addresses import SQLITE, masked
 from api.errors import ApiError
 from ingest.orders import Order
@@ -31,8 +35,11 @@ VERSION = "1"
 KEPT = 1000
 """Ended jobs that are remembered."""
 
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 _OPEN = ("ENQUEUED", "PENDING", "DELAYED")
+
+logger = logging.getLogger(__name__)
 
 
 class Json(Serializer):
@@ -81,6 +88,9 @@ class Record:
 class Database:
     """One queue's database. Safe to call from many threads.
 
+    A file that is damaged is set aside and made anew, as nobody's documents depend on it; `replaced` then is
+    true until the uploads on disk are queued again.
+
     Raises:
         ApiError: 503 `queue_unavailable`, from every call, when the database does not answer.
     """
@@ -88,6 +98,7 @@ class Database:
     def __init__(self, setting: str, data: Path) -> None:
         self.url = url_of(setting, data)
         self.shown = masked(setting if setting != SQLITE else self.url)
+        self.replaced = setting == SQLITE and _set_aside_if_damaged(data.resolve() / "jobs.sqlite")
         with _reached(self.shown):
             DBOS.migrate(self.url)
             self._client = DBOSClient(
@@ -162,6 +173,33 @@ class Database:
         self._client.destroy()
 
 
+def _set_aside_if_damaged(path: Path) -> bool:
+    """Rename a damaged queue's files; whether there was one."""
+    if not path.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            found = [str(row[0]) for row in database.execute("PRAGMA quick_check(3)")]
+            reason = "" if found == ["ok"] else "; ".join(found)
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _DAMAGED:
+            return False  # busy or full: opening it for the queue maps that error
+        reason = str(error)
+    if not reason:
+        return False
+    aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+    for ending in ("-wal", "-shm", ""):  # a journal that stayed would be played into the new file
+        if Path(f"{path}{ending}").exists():
+            Path(f"{path}{ending}").rename(f"{aside}{ending}")
+    logger.error(
+        "the queue %s is damaged (%s); it now lies at %s and an empty one takes its place. Uploads on disk are "
+        "queued again. Lost are the list of earlier jobs, and ingests of folders that waited or ran: "
+        "ingest these folders again",
+        *(path, reason, aside),
+    )
+    return True
+
+
 @contextmanager
 def _reached(shown: str) -> Iterator[None]:
     """The one seam to the database's errors."""
@@ -170,6 +208,9 @@ def _reached(shown: str) -> Iterator[None]:
     except dbos_error.DBOSNonExistentWorkflowError as error:
         raise ApiError(404, "job_not_found", f"no such job in {shown}: {error}") from error
     except (SQLAlchemyError, dbos_error.DBOSException, OSError) as error:
+        on_disk = disk.explain(error)
+        if on_disk is not None:
+            raise ApiError(disk.STATUS[on_disk[0]], *on_disk) from error
         raise ApiError(
             503,
             "queue_unavailable",

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from api import disk
 from api.addresses import SQLITE
 from api.errors import ApiError
 from api.queueing.database import KEPT, Database, Record
@@ -53,15 +54,22 @@ class DurableDesk(Desk):
         self._opened: Database | None = None
         self._executor: Executor | None = None
         self._hands_in = not (self._worker and self._shared)  # else the uploads are the owner's
-        if self._hands_in:
+        if self._hands_in and disk.writable(service.data):
             service.spool.clean()  # now: when the queue is opened, uploads are being handed in
 
     def start(self) -> None:
         """Open the queue, go on with what an earlier process left in it, and take up its uploads."""
-        database = self._database(work=True)
-        if not self._hands_in:
+        if self._read_only:
+            logger.warning("%s is read-only: its queue rests, and every write is refused", self._service.data)
             return
-        known = {record.order.entry for record in database.open()}
+        database = self._database(work=True)
+        if self._hands_in:
+            self._take_up_uploads(database)
+
+    def _take_up_uploads(self, database: Database, besides: str = "") -> None:
+        """Queue the uploads on disk that the queue does not know, but the one that is being handed in."""
+        database.replaced = False
+        known = {record.order.entry for record in database.open()} | {besides}
         for spooled in self._service.spool.waiting():
             if spooled.folder.name not in known:
                 self._service.ingest_upload(spooled)
@@ -71,6 +79,8 @@ class DurableDesk(Desk):
         if self._jobs.closing:
             raise JobError(CLOSING, "this process is closing; ask again in a moment")
         database = self._database(work=True)
+        if database.replaced and self._hands_in:
+            self._take_up_uploads(database, order.entry)
         if order.kind == INGEST:
             for record in database.open():
                 if not self._begun(record) and record.order.same_work(order):
@@ -150,6 +160,12 @@ class DurableDesk(Desk):
     def _database(self, *, work: bool = False) -> Database:
         """The queue, opened when first needed; with `work` this process begins to work on it, if it is to."""
         with self._guard:
+            if self._read_only:
+                raise ApiError(
+                    disk.STATUS[disk.READ_ONLY],
+                    disk.READ_ONLY,
+                    f"{self._service.data} is read-only, and so is its queue of jobs; make it writable",
+                )
             if self._opened is None:
                 self._opened = Database(self._setting, self._service.data)
             if work and self._worker and self._executor is None:
@@ -165,8 +181,15 @@ class DurableDesk(Desk):
         here = self._jobs.get(record.order.tenant, record.id)
         return self._shared or (here is not None and here.status != "queued")
 
+    @property
+    def _read_only(self) -> bool:
+        """Whether the queue lies in a folder that cannot be written; SQLite cannot even read it there."""
+        return not self._shared and not disk.writable(self._service.data)
+
     def _in_use(self) -> bool:
         """Whether there can be jobs: without a file of them nothing need be opened to say no."""
+        if self._read_only:
+            return False
         return self._opened is not None or self._shared or (self._service.data / "jobs.sqlite").exists()
 
     def _record(self, tenant: str, job_id: str) -> Record:

@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,16 @@ from search.facets import Facets
 from search.ranked import RankedList
 from search.stores.dense import check_query, check_vectors
 from search.stores.durable import sync_files
-from search.stores.edge_process import CALL_SECONDS, READS, WorkerDiedError, WorkerProcess, ranked_list
+from search.stores.edge_copy import PrivateCopy, read_only, too_full
+from search.stores.edge_process import (
+    CALL_SECONDS,
+    READS,
+    WRITES,
+    WorkerDiedError,
+    WorkerProcess,
+    ranked_list,
+)
+from search.stores.edge_space import disk_bytes
 from search.stores.fair import FairLock
 from search.stores.newest import check_row
 from search.stores.payload import check_cursor, check_info, manifest_from, passage_from
@@ -42,6 +52,7 @@ FREE_SPACE = 256 * 2**20
 _SLICE = 256  # chunks per message, so that a search waits for one slice at most and not for a whole document
 _ROWS = 32  # records per message, for the same reason
 _ATTEMPTS = 2
+_NO_FLOOR = -(2**50)  # for a copy, which takes no writes but what opening it takes
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +62,9 @@ class EdgeStore:
 
     A worker that dies is replaced and the call repeated: every call may be repeated, and everything that was
     acknowledged is in the engine's journal.
+
+    On a full disk, or in a folder that cannot be written, the index is read from a private copy
+    (`edge_copy`); the first write with enough space opens the index itself again.
     """
 
     def __init__(
@@ -77,7 +91,8 @@ class EdgeStore:
         Raises:
             StoreDamagedError: the index does not hold what was acknowledged.
             StoreUnavailableError: it cannot be opened now.
-            DiskFullError: too little space to make one.
+            DiskFullError: too little space to make one, or for a copy of one on a full disk.
+            StoreReadOnlyError: the folder is read-only, and there is no index or no space for a copy.
         """
         self._directory = directory
         self._config = config
@@ -88,6 +103,7 @@ class EdgeStore:
         self._lock = FairLock()
         self._closed = False
         self._worker: WorkerProcess | None = None
+        self._copy: PrivateCopy | None = None
         self._languages: list[str] | None = None  # asked by every question; forgotten with every write
         self._syncing = threading.Lock()
         self._written = 1  # acknowledged writes; what is found at opening counts as one
@@ -256,6 +272,8 @@ class EdgeStore:
     def stats(self) -> StoreStats:
         """See `Store.stats`."""
         counted: StoreStats = self._call("stats")
+        if self._copy is not None:  # of the index, not of the copy, which may have fewer holes
+            return replace(counted, bytes=disk_bytes(self._directory))
         return counted
 
     def optimise(self) -> None:
@@ -299,13 +317,22 @@ class EdgeStore:
         """See `Store.close`."""
         with self._lock:
             self._closed = True
-            worker, self._worker = self._worker, None
-            if worker is None or not worker.alive:
-                return
-            try:
-                worker.end()
-            except (WorkerDiedError, DiskFullError) as error:
-                _log.warning("%s while closing %s; nothing acknowledged is lost", error, self._directory)
+            self._end_worker()
+            self._leave_copy()
+
+    def _end_worker(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is None or not worker.alive:
+            return
+        try:
+            worker.end()
+        except (WorkerDiedError, DiskFullError) as error:
+            _log.warning("%s while closing %s; nothing acknowledged is lost", error, self._directory)
+
+    def _leave_copy(self) -> None:
+        copy, self._copy = self._copy, None
+        if copy is not None:
+            copy.close()
 
     def kill(self) -> None:
         """Close at once, whatever is under way: that call, and every later one, raises StoreUnavailableError.
@@ -337,13 +364,49 @@ class EdgeStore:
             raise self._given_up(method, died) from died
 
     def _ask(self, method: str, arguments: tuple[Any, ...]) -> Any:
+        writes = method in WRITES
+        try:
+            return (self._opened_for_writing(method) if writes else self._opened()).ask(method, arguments)
+        except (WorkerDiedError, DiskFullError) as error:
+            of_full_disk = isinstance(error, DiskFullError) or error.status == -signal.SIGBUS
+            if writes or self._copy is not None or not of_full_disk or not self._made:
+                raise
+            _log.warning("%s failed on a full disk: %s", method, error)
+        if self._worker is not None:
+            self._worker.kill()
+        self._copy = PrivateCopy(self._directory)
+        return self._opened().ask(method, arguments)
+
+    def _opened_for_writing(self, method: str) -> WorkerProcess:
+        """Return the worker that holds the index itself: again, when it was copied and there is space now."""
+        worker = self._opened()
+        while self._copy is not None:
+            if not self._copy.outlived:
+                raise self._copy.refusal(f"{method} is refused; a private copy answers questions meanwhile")
+            self._end_worker()
+            self._leave_copy()
+            worker = self._opened()
+        return worker
+
+    def _opened(self) -> WorkerProcess:
+        """Return the worker that holds the index, or the copy of one that cannot be opened where it is."""
         if self._worker is None or not self._worker.alive:
+            directory = self._directory
+            if self._copy is None and self._made and (read_only(directory) or too_full(directory)):
+                self._copy = PrivateCopy(directory)
+            copied = self._copy is not None
             self._worker = WorkerProcess(
-                *(self._directory, self._config, self._free_space, self._lock_fd),
+                *(directory if self._copy is None else self._copy.path, self._config),
+                *(_NO_FLOOR if copied else self._free_space, self._lock_fd),
                 unchecked=self._unchecked,
                 call_seconds=self._call_seconds,
             )
-        return self._worker.ask(method, arguments)
+        return self._worker
+
+    @property
+    def _made(self) -> bool:
+        """Whether there is an index to copy."""
+        return (self._directory / "shard").exists()
 
     def _given_up(self, method: str, died: WorkerDiedError) -> StoreUnavailableError | DiskFullError:
         if died.status == -signal.SIGBUS:

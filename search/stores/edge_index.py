@@ -35,6 +35,7 @@ from search.stores.edge_space import (
     EMPTY_BYTES,
     OVERHEAD,
     POINT_BYTES,
+    REMOVAL_FLOOR,
     check_space,
     chunks_bytes,
     disk_bytes,
@@ -315,6 +316,7 @@ class EdgeIndex:
     def _count(self, where: models.Filter) -> int:
         return self._shard.count(edge.CountRequest(filter=to_filter(where), exact=True))
 
-    def _before_write(self, size: int) -> None:
-        check_space(self._directory, self._floor, size)
+    def _before_write(self, size: int, removes: bool = False) -> None:
+        """Refuse a write that could fill the disk. A removal may use the reserve: it brings space back."""
+        check_space(self._directory, min(self._floor, REMOVAL_FLOOR) if removes else self._floor, size)
         self._marks.before_write()

@@ -30,12 +30,13 @@ class _Ready:
 class ManifestTable:
     """Manifests of one shard, which nobody else writes."""
 
-    def __init__(self, shard: edge.EdgeShard, before_write: Callable[[int], None]) -> None:
+    def __init__(self, shard: edge.EdgeShard, before_write: Callable[[int, bool], None]) -> None:
         """Read which versions are hidden.
 
         Args:
             shard: the engine.
-            before_write: called with the bytes about to be written; refuses by raising.
+            before_write: called with the bytes about to be written, and whether the write only removes;
+                refuses by raising.
         """
         self._shard = shard
         self._before_write = before_write
@@ -49,7 +50,9 @@ class ManifestTable:
     def put(self, writes: Sequence[ManifestWrite]) -> list[bool]:
         """Compare and write; sees the earlier entries of the same call."""
         payloads = [None if one.manifest is None else manifest_payload(one.manifest) for one in writes]
-        self._before_write(manifests_bytes([one for one in payloads if one is not None]))
+        self._before_write(
+            manifests_bytes([one for one in payloads if one is not None]), all(map(_removes, writes))
+        )
         records = self._shard.retrieve(uuids(one.document_id for one in writes), ["revision"], False)
         revisions = {str(record.id): (record.payload or {}).get("revision") for record in records}
         taken = []
@@ -106,6 +109,18 @@ class ManifestTable:
     def in_flight(self) -> list[str]:
         """Manifests with a hidden version or chunks to be told, as JSON."""
         return self.get(sorted(self._hidden))
+
+
+def _removes(write: ManifestWrite) -> bool:
+    """Return whether a write is a step of taking a document out: it retires the live version, or forgets it.
+
+    The first step marks the live version as replaced. The second step, once that version is swept, leaves a
+    manifest without a version or none at all.
+    """
+    new = write.manifest
+    if new is None:
+        return True
+    return write.expected is not None and new.live is None and bool(new.replaced or not new.pending)
 
 
 def manifests(shard: edge.EdgeShard, fields: list[str], *conditions: models.Condition) -> Iterator[Payload]:

@@ -25,6 +25,9 @@ _TOLD = ("uri", "source", "title", "metadata", "numbers", "dates", "truths", "ex
 EMPTY_BYTES = 96 * 2**20
 """What an index without points may take: 84 MiB in memory file systems, less where files may have holes."""
 
+REMOVAL_FLOOR = 16 * 2**20
+"""Bytes that stay free when a document is removed: the engine's journal and flags must find room."""
+
 _ROW_BYTES = 16 * 1024  # a few pages of the record file and its journal
 
 

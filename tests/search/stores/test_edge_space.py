@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from ingest import commit
+from search.stores import edge_copy
 from search.stores.edge import EdgeStore
-from search.types import DiskFullError, Manifest, ManifestWrite, Record
+from search.types import DiskFullError, Manifest, ManifestWrite, Record, StoreReadOnlyError
 
 MIB = 2**20
 FLOOR = 64 * MIB
@@ -48,6 +50,14 @@ class SmallDisk:
             yield
         finally:
             self._ballast.unlink()
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        subprocess.run(["mount", "-o", "remount,ro", str(self._folder)], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["mount", "-o", "remount,rw", str(self._folder)], check=True)
 
 
 @pytest.fixture
@@ -132,8 +142,6 @@ def test_an_index_closed_on_a_full_disk_opens_whole_when_there_is_space(disk, ki
     before = store.search(kit.legs("oak 3"))
     with disk.full_but_for(0):
         store.close()
-        with pytest.raises(DiskFullError, match="free some space"):
-            EdgeStore(disk.index, kit.config, free_space=FLOOR)
     store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
     assert_all_there(store, kit, written, before)
     store.close()
@@ -227,3 +235,71 @@ def acknowledged(store, kit, what) -> int:
         assert len(told) == 1
         return told.pop() + 1
     return len(store.get_records([one for one, _ in store.list_records()]))
+
+
+def test_a_removal_may_use_the_reserve_that_a_write_must_leave(disk, kit):
+    """Removing is how space comes back, so the manifest writes of a removal need only what they take."""
+    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    kit.commit(store, "a", ["oak"])
+    kit.commit(store, "b", ["elm"])
+    (manifest,) = store.get_manifests([kit.document("b").id])
+    with disk.full_but_for(FLOOR // 2):
+        assert commit.remove(store, [kit.document("a").id]) == 1
+        assert store.get_manifests([kit.document("a").id]) == store.in_flight() == []
+        update = replace(manifest, revision="other")
+        with pytest.raises(DiskFullError, match="nothing was written"):
+            store.put_manifests([ManifestWrite(manifest.id, manifest.revision, update)])
+    assert store.count() == 1
+    store.close()
+
+
+def test_an_index_on_a_completely_full_disk_answers_from_a_copy_until_there_is_space(disk, kit):
+    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    written = [kit.commit(store, "a", ["oak 3", "elm"])]
+    store.put_records([record_of(store, written[0])])
+    before = store.search(kit.legs("oak 3"))
+    for killed in (True, False):
+        if killed:
+            store.kill()
+        store.close()
+        with disk.full_but_for(0):
+            store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+            assert_all_there(store, kit, written, before)
+            assert copies() != []
+            with pytest.raises(DiskFullError, match="the disk is full: 0 MiB are free"):
+                kit.write(store, written[0])
+        kit.write(store, written[0])
+        assert copies() == []
+        assert_all_there(store, kit, written, before)
+    store.close()
+
+
+def test_a_read_only_index_answers_from_a_copy_and_refuses_writes(disk, kit):
+    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    written = [kit.commit(store, "a", ["oak 3", "elm"])]
+    store.put_records([record_of(store, written[0])])
+    before = store.search(kit.legs("oak 3"))
+    store.close()
+    with disk.read_only():
+        held = {path: path.stat().st_mtime_ns for path in disk.index.rglob("*")}
+        store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+        assert_all_there(store, kit, written, before)
+        with pytest.raises(StoreReadOnlyError, match="is read-only"):
+            kit.write(store, written[0])
+        store.close()
+        assert {path: path.stat().st_mtime_ns for path in disk.index.rglob("*")} == held
+    assert copies() == []
+
+
+def copies() -> list[Path]:
+    """Private copies of this machine that a living process of this user may hold."""
+    places = [Path(tempfile.gettempdir()), edge_copy.MEMORY]
+    return [path for place in places for path in place.glob(f"latewood-copy-{os.geteuid()}-*/index")]
+
+
+def test_no_place_for_a_copy_is_an_error_that_names_the_size_and_the_remedy(disk, kit, monkeypatch):
+    EdgeStore(disk.index, kit.config, free_space=FLOOR).close()
+    monkeypatch.setattr(tempfile, "tempdir", str(disk.index))
+    monkeypatch.setattr(edge_copy, "MEMORY", disk.index)
+    with disk.full_but_for(0), pytest.raises(DiskFullError, match=r"takes \d+ MiB, more than .* set TMPDIR"):
+        EdgeStore(disk.index, kit.config, free_space=FLOOR)
