@@ -268,7 +268,7 @@ class Service:
 
     @staticmethod
     def _settle(home: FolderHome) -> None:
-        """Finish a switch that a killed process left; a disk that takes no writes leaves it to a later opening."""
+        """Finish a switch that a killed process left; a disk without space leaves it for later."""
         if not disk.writable(home.path):
             return
         try:

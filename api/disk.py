@@ -1,4 +1,4 @@
-"""Errors of a full or a read-only disk, whichever library raises them: one meaning for HTTP and for commands."""
+"""Errors of a full or a read-only disk, whichever library raises them: one meaning for HTTP and commands."""
 
 from __future__ import annotations
 

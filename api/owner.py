@@ -91,7 +91,7 @@ def _lock_file(data: Path) -> int:
 
 
 def socket_path(data: Path) -> Path:
-    """Return where an owner listens: in the data directory, or in a folder of its own where that cannot be."""
+    """Return where this owner listens: in the data directory, else in a folder of its own."""
     beside = _beside(data)
     usable = disk.writable(data) or not data.exists()
     return beside if beside is not None and usable else _apart(data)

@@ -11,7 +11,7 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -127,19 +127,19 @@ class Database:
         """One job."""
         with _reached(self.shown):
             found = self._client.list_workflows(workflow_ids=[job_id], name=WORKFLOW)
-        return Record(found[0]) if found else None
+        return next(iter(_readable(found)), None)
 
     def all(self, tenant: str, limit: int = KEPT) -> list[Record]:
         """The tenant's newest jobs, newest first."""
         with _reached(self.shown):
             found = self._client.list_workflows(user=tenant, name=WORKFLOW, sort_desc=True, limit=limit)
-        return sorted(map(Record, found), key=lambda one: one.order.born, reverse=True)
+        return sorted(_readable(found), key=lambda one: one.order.born, reverse=True)
 
     def open(self) -> list[Record]:
         """Every job that has not ended, oldest first."""
         with _reached(self.shown):
             found = self._client.list_workflows(status=list(_OPEN), name=WORKFLOW, load_output=False)
-        return sorted(map(Record, found), key=lambda one: one.order.born)
+        return sorted(_readable(found), key=lambda one: one.order.born)
 
     def status(self, job_id: str) -> tuple[str, str | None]:
         """The status of a job and who runs it; cheap enough to ask each second."""
@@ -173,6 +173,17 @@ class Database:
         self._client.destroy()
 
 
+def _readable(workflows: Iterable[Any]) -> list[Record]:
+    """Return the jobs whose orders can be read: a damaged one must not hide the others."""
+    found = list[Record]()
+    for one in workflows:
+        try:
+            found.append(Record(one))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            logger.warning("job %s of the queue cannot be read and is left out: %r", one.workflow_id, error)
+    return found
+
+
 def _set_aside_if_damaged(path: Path) -> bool:
     """Rename a damaged queue's files; whether there was one."""
     if not path.exists():
@@ -192,8 +203,8 @@ def _set_aside_if_damaged(path: Path) -> bool:
         if Path(f"{path}{ending}").exists():
             Path(f"{path}{ending}").rename(f"{aside}{ending}")
     logger.error(
-        "the queue %s is damaged (%s); it now lies at %s and an empty one takes its place. Uploads on disk are "
-        "queued again. Lost are the list of earlier jobs, and ingests of folders that waited or ran: "
+        "the queue %s is damaged (%s); it now lies at %s and an empty one takes its place. Uploads on disk "
+        "are queued again. Lost are the list of earlier jobs, and ingests of folders that waited or ran: "
         "ingest these folders again",
         *(path, reason, aside),
     )

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,63 +16,31 @@ from search.stores import edge_copy
 from search.stores.edge import EdgeStore
 from search.types import DiskFullError, Manifest, ManifestWrite, Record, StoreReadOnlyError
 
+sys.path.append(str(Path(__file__).parents[2] / "disks"))  # helpers; no test package
+
+from small_disk import SmallDisk, needs_mount, small_disk
+
 MIB = 2**20
 FLOOR = 64 * MIB
 UNGUARDED = -(2**50)  # as if every estimate were far too small
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0, reason="mounting a small file system needs root on Linux"
-)
+pytestmark = needs_mount
 
 
-class SmallDisk:
-    """A folder with little room, and the ballast that takes it away."""
-
-    def __init__(self, folder: Path) -> None:
-        self.index = folder / "index"
-        self.index.mkdir()
-        self._folder = folder
-        self._ballast = folder / "ballast"
-
-    @property
-    def free(self) -> int:
-        return shutil.disk_usage(self._folder).free
-
-    @contextmanager
-    def full_but_for(self, left: int) -> Iterator[None]:
-        with self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, self.free - left)
-        try:
-            assert self.free <= left
-            yield
-        finally:
-            self._ballast.unlink()
-
-    @contextmanager
-    def read_only(self) -> Iterator[None]:
-        subprocess.run(["mount", "-o", "remount,ro", str(self._folder)], check=True)
-        try:
-            yield
-        finally:
-            subprocess.run(["mount", "-o", "remount,rw", str(self._folder)], check=True)
+def index_on(disk: SmallDisk) -> Path:
+    return disk.folder / "index"
 
 
 @pytest.fixture
 def disk() -> Iterator[SmallDisk]:
-    with tempfile.TemporaryDirectory(prefix="latewood-disk-") as folder:
-        command = ["mount", "-t", "tmpfs", "-o", "size=320m", "tmpfs", folder]
-        told = subprocess.run(command, capture_output=True, text=True, check=False)
-        if told.returncode:
-            pytest.skip(f"no file system can be mounted here: {told.stderr.strip()}")
-        try:
-            yield SmallDisk(Path(folder))
-        finally:
-            subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_disk(320) as made:
+        index_on(made).mkdir()
+        yield made
 
 
 def test_what_every_passage_says_of_its_document_counts_as_often_as_it_is_written(disk, kit):
     """Numbers are written three times into each of 200 passages: 100 MB for what was handed in once."""
-    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    store = EdgeStore(index_on(disk), kit.config, free_space=FLOOR)
     metadata = {f"key{one}": [one + number / 7 for number in range(256)] for one in range(20)}
     heavy = kit.passages(kit.document("heavy", metadata=metadata), "v", ["elm"] * 200)
     with pytest.raises(DiskFullError, match="nothing was written"):
@@ -98,7 +63,7 @@ def assert_all_there(store, kit, written, before) -> None:
 
 
 def test_a_full_disk_refuses_every_write_answers_and_loses_nothing(disk, kit):
-    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    store = EdgeStore(index_on(disk), kit.config, free_space=FLOOR)
     written = [kit.commit(store, f"d{one}", [f"oak {one} {two}" for two in range(20)]) for one in range(5)]
     records = [record_of(store, passages) for passages in written]
     store.put_records(records)
@@ -129,33 +94,33 @@ def test_a_full_disk_refuses_every_write_answers_and_loses_nothing(disk, kit):
         assert store.remove_chunks([written[4][0].chunk.id]) == 1
     kit.write(store, written[4])
     store.close()
-    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    store = EdgeStore(index_on(disk), kit.config, free_space=FLOOR)
     assert [one.document.title for one in store.chunks_of(manifest.id)] == ["new"] * 20
     assert_all_there(store, kit, written[1:], before)
     store.close()
 
 
 def test_an_index_closed_on_a_full_disk_opens_whole_when_there_is_space(disk, kit):
-    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    store = EdgeStore(index_on(disk), kit.config, free_space=FLOOR)
     written = [kit.commit(store, "a", ["oak 3", "elm"])]
     store.put_records([record_of(store, written[0])])
     before = store.search(kit.legs("oak 3"))
     with disk.full_but_for(0):
         store.close()
-    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    store = EdgeStore(index_on(disk), kit.config, free_space=FLOOR)
     assert_all_there(store, kit, written, before)
     store.close()
 
 
 def test_no_index_is_made_where_there_is_no_room(disk, kit):
     with disk.full_but_for(FLOOR + 90 * MIB), pytest.raises(DiskFullError, match="must leave 64 MiB free"):
-        EdgeStore(disk.index, kit.config, free_space=FLOOR)
-    assert list(disk.index.iterdir()) == []
-    EdgeStore(disk.index, kit.config, free_space=FLOOR).close()
+        EdgeStore(index_on(disk), kit.config, free_space=FLOOR)
+    assert list(index_on(disk).iterdir()) == []
+    EdgeStore(index_on(disk), kit.config, free_space=FLOOR).close()
 
 
 def test_the_indexes_of_new_metadata_keys_leave_free_what_must_stay_free(disk, kit):
-    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    store = EdgeStore(index_on(disk), kit.config, free_space=FLOOR)
     kit.commit(store, "a", ["oak"])
     (first,) = store.get_manifests([kit.document("a").id])
     many = kit.document("b", metadata={f"key{number}": "word" for number in range(20)})
@@ -175,7 +140,7 @@ def test_the_indexes_of_new_metadata_keys_leave_free_what_must_stay_free(disk, k
     ["chunks", *(pytest.param(one, marks=pytest.mark.soak) for one in ("manifests", "info", "records"))],
 )
 def test_a_worker_that_died_of_a_full_disk_leaves_what_was_acknowledged(disk, kit, what):
-    store = EdgeStore(disk.index, kit.config, free_space=UNGUARDED)
+    store = EdgeStore(index_on(disk), kit.config, free_space=UNGUARDED)
     written = [kit.commit(store, f"d{one}", [f"oak {one}", "elm"]) for one in range(3)]
     if what == "info":  # a key that is new gets an index, which needs as much as is left below
         write_one(store, kit, what, 0)
@@ -190,7 +155,7 @@ def test_a_worker_that_died_of_a_full_disk_leaves_what_was_acknowledged(disk, ki
         assert store.chunks_of(passages[0].document.id) == passages
     assert acknowledged(store, kit, what) in (taken, taken + 1)
     store.close()
-    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    store = EdgeStore(index_on(disk), kit.config, free_space=FLOOR)
     assert acknowledged(store, kit, what) in (taken, taken + 1)
     kit.commit(store, "after", ["yew"])
     store.close()
@@ -239,7 +204,7 @@ def acknowledged(store, kit, what) -> int:
 
 def test_a_removal_may_use_the_reserve_that_a_write_must_leave(disk, kit):
     """Removing is how space comes back, so the manifest writes of a removal need only what they take."""
-    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    store = EdgeStore(index_on(disk), kit.config, free_space=FLOOR)
     kit.commit(store, "a", ["oak"])
     kit.commit(store, "b", ["elm"])
     (manifest,) = store.get_manifests([kit.document("b").id])
@@ -254,7 +219,7 @@ def test_a_removal_may_use_the_reserve_that_a_write_must_leave(disk, kit):
 
 
 def test_an_index_on_a_completely_full_disk_answers_from_a_copy_until_there_is_space(disk, kit):
-    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    store = EdgeStore(index_on(disk), kit.config, free_space=FLOOR)
     written = [kit.commit(store, "a", ["oak 3", "elm"])]
     store.put_records([record_of(store, written[0])])
     before = store.search(kit.legs("oak 3"))
@@ -263,7 +228,7 @@ def test_an_index_on_a_completely_full_disk_answers_from_a_copy_until_there_is_s
             store.kill()
         store.close()
         with disk.full_but_for(0):
-            store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+            store = EdgeStore(index_on(disk), kit.config, free_space=FLOOR)
             assert_all_there(store, kit, written, before)
             assert copies() != []
             with pytest.raises(DiskFullError, match="the disk is full: 0 MiB are free"):
@@ -275,19 +240,19 @@ def test_an_index_on_a_completely_full_disk_answers_from_a_copy_until_there_is_s
 
 
 def test_a_read_only_index_answers_from_a_copy_and_refuses_writes(disk, kit):
-    store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+    store = EdgeStore(index_on(disk), kit.config, free_space=FLOOR)
     written = [kit.commit(store, "a", ["oak 3", "elm"])]
     store.put_records([record_of(store, written[0])])
     before = store.search(kit.legs("oak 3"))
     store.close()
     with disk.read_only():
-        held = {path: path.stat().st_mtime_ns for path in disk.index.rglob("*")}
-        store = EdgeStore(disk.index, kit.config, free_space=FLOOR)
+        held = {path: path.stat().st_mtime_ns for path in index_on(disk).rglob("*")}
+        store = EdgeStore(index_on(disk), kit.config, free_space=FLOOR)
         assert_all_there(store, kit, written, before)
         with pytest.raises(StoreReadOnlyError, match="is read-only"):
             kit.write(store, written[0])
         store.close()
-        assert {path: path.stat().st_mtime_ns for path in disk.index.rglob("*")} == held
+        assert {path: path.stat().st_mtime_ns for path in index_on(disk).rglob("*")} == held
     assert copies() == []
 
 
@@ -298,8 +263,8 @@ def copies() -> list[Path]:
 
 
 def test_no_place_for_a_copy_is_an_error_that_names_the_size_and_the_remedy(disk, kit, monkeypatch):
-    EdgeStore(disk.index, kit.config, free_space=FLOOR).close()
-    monkeypatch.setattr(tempfile, "tempdir", str(disk.index))
-    monkeypatch.setattr(edge_copy, "MEMORY", disk.index)
+    EdgeStore(index_on(disk), kit.config, free_space=FLOOR).close()
+    monkeypatch.setattr(tempfile, "tempdir", str(index_on(disk)))
+    monkeypatch.setattr(edge_copy, "MEMORY", index_on(disk))
     with disk.full_but_for(0), pytest.raises(DiskFullError, match=r"takes \d+ MiB, more than .* set TMPDIR"):
-        EdgeStore(disk.index, kit.config, free_space=FLOOR)
+        EdgeStore(index_on(disk), kit.config, free_space=FLOOR)
