@@ -1,63 +1,136 @@
-"""Backups of the embedded indexes, made while they answer, and the way back.
+"""Backups of the embedded indexes, made while they answer.
 
-    FOLDER/backup.json   written last: format, when, every file with its size and sha256, counts of each index
-    FOLDER/files/…       the data directory, without what belongs to a moment: locks, sockets, jobs, caches,
-                         generations that do not answer
+    FOLDER/backup.json   written last: format, when, of which data, every file with its size and sha256
+    FOLDER/objects/…     what the files hold, compressed; see `backup_objects`
+
+A folder holds one backup. The next one into the same folder writes only content that is not there, then
+replaces `backup.json` in one step, then removes what nobody names any more: whatever is killed when, the
+folder holds the old backup, whole, or the new one. A fresh folder may share its content with an earlier one.
 
 An index is copied file by file after a flush, while writers wait and readers go on; so a copy is what a
-kill -9 at that moment would have left, and opens like that.
+kill -9 at that moment would have left, and opens like that. What belongs to a moment is left out: locks,
+sockets, jobs, caches, generations that do not answer.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from api.addresses import EMBEDDED
+from api.backup_objects import Objects, digest_of
 from api.errors import ApiError
-from ingest.uploads import Spooled
+from ingest.uploads import Spooled, Upload
 from ingest.writing import utc
 from search.stores import catalog
+from search.types import DiskFullError
 
 if TYPE_CHECKING:
     from api.build import Service
 
-FORMAT = 1
+FORMAT = 2
+PLAIN_FORMAT = 1
+"""Of backups that earlier versions made: files as they are, below `files/`."""
+
 LIST = "backup.json"
-FILES = "files"
-LEFT_OUT = frozenset({"indexes", "uploads", "workers", "cache", "owner.lock"})
+KEYS = "keys.json"
+LEFT_OUT = frozenset({"indexes", "uploads", "workers", "cache", "owner.lock", "keys.lock"})
+_OURS = frozenset({LIST, f"{LIST}.partial", "objects"})
 _JOBS = "jobs.sqlite"
 _OF_A_MOMENT = frozenset({"NEXT", "PREVIOUS"})
 SPARE = 256 * 2**20
 """Bytes that stay free where a backup or a restored data directory is written."""
 
 PATIENCE = 60.0
-_BLOCK = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """One file of a backup: its path below `files/`, its size in bytes, its sha256 in hexadecimal."""
+    """One file of a backup.
+
+    Attributes:
+        path: below the data directory.
+        bytes: its size.
+        sha256: of its content, in hexadecimal.
+        disk: bytes that it took on disk, fewer than its size where it has holes; its size by default.
+        mode: its permissions; None for a backup that keeps files as they are.
+    """
 
     path: str
     bytes: int
     sha256: str
+    disk: int | None = None
+    mode: int | None = None
+
+    @property
+    def needed(self) -> int:
+        """Bytes to write it."""
+        return self.bytes if self.disk is None else min(self.bytes, self.disk)
 
 
-def save(service: Service, folder: Path) -> dict[str, Any]:
-    """Copy everything an owner of a data directory keeps; what was saved, as JSON.
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which collections: all, all of a tenant, or one."""
+
+    tenant: str | None = None
+    collection: str | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is left out."""
+        return self.tenant is None
+
+    def has(self, tenant: str, collection: str) -> bool:
+        """Return whether a collection is selected."""
+        return self.tenant in (None, tenant) and self.collection in (None, collection)
+
+    def has_upload(self, upload: Upload) -> bool:
+        """Return whether an upload's collection is selected."""
+        return self.has(upload.tenant, upload.collection)
+
+    def __str__(self) -> str:
+        return "every collection" if self.everything else f"{self.tenant}/{self.collection or '*'}"
+
+
+EVERYTHING = Selection()
+
+
+def selected(tenant: str | None, collection: str | None) -> Selection:
+    """Return a selection by names; a collection alone is one of tenant `default`.
 
     Raises:
-        ApiError: 409 `target_not_empty`, 422 `invalid_target`, 507 `disk_full`.
+        QueryError: a name that is not allowed.
+    """
+    tenant = "default" if tenant is None and collection is not None else tenant
+    catalog.check_names(tenant or "default", collection or "default")
+    return Selection(tenant, collection)
+
+
+def save(
+    service: Service, folder: Path, selection: Selection = EVERYTHING, base: Path | None = None
+) -> dict[str, Any]:
+    """Copy what an owner of a data directory keeps; what was saved, as JSON.
+
+    Args:
+        service: the owner.
+        folder: a fresh one, or one that holds an earlier backup of the same data and selection.
+        selection: which collections; keys are part of a backup of everything only.
+        base: the folder of an earlier backup, whose content is linked where it is the same.
+
+    Raises:
+        ApiError: 404 `collection_not_found`, `backup_not_found`, 409 `target_not_empty`, `target_differs`,
+            `target_busy`, 422 `invalid_target`.
+        DiskFullError: too little space where the backup is written.
         StoreError: an index is damaged, or writers left no moment to copy it in.
         OSError: the folder cannot be written.
     """
@@ -70,111 +143,114 @@ def save(service: Service, folder: Path) -> dict[str, Any]:
             "this copies embedded indexes only",
         )
     _check_target(service.data, folder)
+    base = None if base is not None and base.resolve() == folder.resolve() else base
     folder.mkdir(parents=True, exist_ok=True)
-    files = folder / FILES
-    try:
-        files.mkdir()
-    except FileExistsError as error:  # another backup, begun meanwhile
-        raise ApiError(409, "target_not_empty", f"{folder} is not empty; give a fresh folder") from error
-    try:
-        check_space(folder, sum(map(_size, _walk(service.data / "indexes"))))
-        indexes, saved = _copy_all(service, files)
-    except BaseException:
-        shutil.rmtree(files, ignore_errors=True)
-        raise
-    listed = {
-        "format": FORMAT,
-        "created": utc(),
-        "indexes": indexes,
-        "files": [asdict(one) for one in sorted(saved, key=lambda one: one.path)],
-    }
-    catalog.write_file(folder / LIST, json.dumps(listed, indent=1) + "\n")
+    with _alone(folder), _unchanged(base):
+        _check_earlier(service.data, folder, selection)
+        copier = _Copier(service.data, folder, base)
+        try:
+            indexes, saved = _copy_all(service, copier, selection)
+        except BaseException:
+            copier.give_up()
+            raise
+        listed = {
+            "format": FORMAT,
+            "created": utc(),
+            "data": str(service.data),
+            "tenant": selection.tenant,
+            "collection": selection.collection,
+            "indexes": indexes,
+            "files": [asdict(one) for one in sorted(saved, key=lambda one: one.path)],
+        }
+        copier.objects.sync()
+        content = {"checksum": _checksum(listed), **listed}
+        catalog.write_file(folder / LIST, json.dumps(content, indent=1) + "\n")
+        copier.objects.prune({one.sha256 for one in saved})
     return {
         "folder": str(folder),
         "indexes": indexes,
         "files": len(saved),
         "bytes": sum(one.bytes for one in saved),
+        "copied_files": copier.files,
+        "copied_bytes": copier.bytes,
         "seconds": round(monotonic() - started, 3),
     }
 
 
-def _copy_all(service: Service, files: Path) -> tuple[list[dict[str, Any]], list[Saved]]:
-    """Uploads that wait, each index, then what is kept beside them."""
+def _copy_all(
+    service: Service, copier: _Copier, selection: Selection
+) -> tuple[list[dict[str, Any]], list[Saved]]:
+    """Copy uploads that wait, each index, then what is kept with them."""
+    names = [key for key in catalog.list_collections(service.data) if selection.has(*key)]
+    if selection.collection is not None and not names:
+        raise ApiError(404, "collection_not_found", f"no collection {selection} in {service.data}")
     indexes: list[dict[str, Any]] = []
     saved: list[Saved] = []
-    waiting = _uploads(service, files)
-    for tenant, collection in catalog.list_collections(service.data):
+    waiting = _uploads(service, copier, selection)
+    for tenant, collection in names:
         began = monotonic()
         home = catalog.home_of(service.data, tenant, collection)
         try:
             with _still(service, tenant, collection) as counts:
-                waiting = [one for one in waiting if _waits_still(service, tenant, collection, files, one[0])]
-                saved += [_copy(service.data, path, files) for path in _of_index(home)]
+                waiting = [one for one in waiting if _waits_still(service, tenant, collection, one[0])]
+                copied = [copier.add(path) for path in _of_index(home)]
         except (ApiError, FileNotFoundError):
             if service.exists(tenant, collection):
                 raise
-            shutil.rmtree(files / home.relative_to(service.data), ignore_errors=True)  # deleted meanwhile
-            saved = [one for one in saved if (files / one.path).exists()]
-            continue
+            continue  # deleted meanwhile
+        saved += copied
         named = {"tenant": tenant, "collection": collection, **counts}
         indexes.append({**named, "writers_waited": round(monotonic() - began, 3)})
     saved += [one for _, made in waiting for one in made]
-    saved += [_copy(service.data, path, files) for path in _others(service.data)]
-    _sync_folders(files)
+    saved += [copier.add(path) for path in _others(service.data) if selection.everything or path.name != KEYS]
     return indexes, saved
 
 
-def restore(folder: Path, data: Path) -> dict[str, Any]:
-    """Make a data directory of a backup: whole, every checksum compared, or not at all.
+class _Copier:
+    """Adds files to a backup folder; counts what had to be copied."""
 
-    Raises:
-        ApiError: 404 `backup_not_found`, 422 `backup_damaged` (each file that differs is named), 409
-            `target_not_empty`, 507 `disk_full`.
-        OSError: the data directory cannot be written.
-    """
-    started = monotonic()
-    data = data.absolute()
-    if data.exists() and (not data.is_dir() or any(data.iterdir())):
-        raise ApiError(
-            409, "target_not_empty", f"{data} is not empty; give --data a folder that is, or is not there"
-        )
-    listed = read_list(folder)
-    saved = [Saved(**one) for one in listed["files"]]
-    data.parent.mkdir(parents=True, exist_ok=True)
-    check_space(data.parent, sum(one.bytes for one in saved))
-    aside = data.with_name(f".{data.name}.restoring-{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(mode=0o700)
-    try:
-        wrong = [reason for one in saved if (reason := _bring_back(folder / FILES, one, aside))]
-        if wrong:
-            raise ApiError(422, "backup_damaged", f"{folder} is damaged: {'; '.join(wrong[:20])}")
-        _sync_folders(aside)
-        if data.exists():
-            data.rmdir()
-        aside.rename(data)
-        _sync(data.parent)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    return {
-        "data": str(data),
-        "indexes": listed["indexes"],
-        "files": len(saved),
-        "bytes": sum(one.bytes for one in saved),
-        "seconds": round(monotonic() - started, 3),
-    }
+    def __init__(self, data: Path, folder: Path, base: Path | None) -> None:
+        """Find the content that need not be copied: what is here, or in the base, and still whole."""
+        self._data = data
+        self._folder = folder
+        self.objects = Objects(folder)
+        self._here = self.objects.whole()
+        self._fresh = not (folder / LIST).exists()
+        self._base = None if base is None else Objects(base)
+        self._there = set[str]() if self._base is None else self._base.whole()
+        self.files = self.bytes = 0
+
+    def add(self, path: Path) -> Saved:
+        """Keep a file's content, whose name in the backup is its path in the data directory."""
+        status = path.stat()
+        size, digest = status.st_size, digest_of(path)
+        if digest not in self._here:
+            self.files += 1
+            if self._base is not None and digest in self._there:
+                self.bytes += self.objects.take(digest, self._base)
+            else:
+                check_space(self._folder, status.st_blocks * 512)
+                digest, size, written = self.objects.add(path)
+                self.bytes += written
+            self._here.add(digest)
+        place = path.relative_to(self._data).as_posix()
+        return Saved(place, size, digest, status.st_blocks * 512, stat.S_IMODE(status.st_mode))
+
+    def give_up(self) -> None:
+        """Leave the earlier backup, or nothing."""
+        if self._fresh:
+            shutil.rmtree(self._folder / "objects", ignore_errors=True)
 
 
 def read_list(folder: Path) -> dict[str, Any]:
-    """What a backup says of itself.
+    """Return what a backup lists, of this format or the one before.
 
     Raises:
-        ApiError: 404, there is none; 422, it cannot be read or was made by a newer version.
+        ApiError: 404, there is none; 422, it is damaged or was made by a newer version.
     """
     try:
         listed: dict[str, Any] = json.loads((folder / LIST).read_text(encoding="utf-8"))
-        known = listed["format"] == FORMAT
+        known = listed["format"] in (FORMAT, PLAIN_FORMAT)
         places = [PurePosixPath(one["path"]) for one in listed["files"]]
     except FileNotFoundError as error:
         message = f"{folder} holds no finished backup: {LIST} is not there"
@@ -183,27 +259,33 @@ def read_list(folder: Path) -> dict[str, Any]:
         raise ApiError(422, "backup_damaged", f"{folder / LIST} cannot be read: {error}") from error
     if not known:
         raise ApiError(
-            422, "backup_damaged", f"{folder} has format {listed['format']}; this version reads {FORMAT}"
+            422,
+            "backup_damaged",
+            f"{folder} has format {listed['format']}; this version reads {PLAIN_FORMAT} and {FORMAT}",
         )
+    if listed["format"] == FORMAT and listed.pop("checksum", "") != _checksum(listed):
+        raise ApiError(422, "backup_damaged", f"{folder / LIST} is damaged: its checksum is another one")
     outside = [place for place in places if place.is_absolute() or ".." in place.parts]
     if outside:
         raise ApiError(422, "backup_damaged", f"{folder / LIST} names {outside[0]}, which leads out of it")
     return listed
 
 
+def _checksum(listed: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
+
+
 def check_space(folder: Path, size: int) -> None:
-    """Refuse to begin what would fill the disk.
+    """Refuse to write what would fill the disk.
 
     Raises:
-        ApiError: 507 `disk_full`.
+        DiskFullError: it would leave fewer than `SPARE` bytes.
     """
     free = shutil.disk_usage(folder).free
     if free < size + SPARE:
-        raise ApiError(
-            507,
-            "disk_full",
+        raise DiskFullError(
             f"{folder} has {free / 2**20:,.0f} MiB free and {(size + SPARE) / 2**20:,.0f} are needed; "
-            "free some, or name another place",
+            "free some, or name another place"
         )
 
 
@@ -214,13 +296,65 @@ def _check_target(data: Path, folder: Path) -> None:
         raise ApiError(
             422, "invalid_target", f"{folder} lies in the data directory; give a folder outside {data}"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ApiError(409, "target_not_empty", f"{folder} is not empty; give a fresh folder")
+    if folder.exists() and (not folder.is_dir() or {one.name for one in folder.iterdir()} - _OURS):
+        message = f"{folder} is not empty and holds no backup of this version; give a fresh folder"
+        raise ApiError(409, "target_not_empty", message)
+
+
+def _check_earlier(data: Path, folder: Path, selection: Selection) -> None:
+    """Refuse to replace a backup of something else."""
+    if not (folder / LIST).exists():
+        return
+    earlier = read_list(folder)
+    if earlier["format"] != FORMAT:
+        raise ApiError(
+            409, "target_not_empty", f"{folder} holds a backup of an earlier version; give a fresh folder"
+        )
+    held = Selection(earlier["tenant"], earlier["collection"])
+    if earlier["data"] != str(data) or held != selection:
+        raise ApiError(
+            409,
+            "target_differs",
+            f"{folder} holds a backup of {held} of {earlier['data']}, not of {selection} of {data}; "
+            f"give a fresh folder (`--base {folder}` shares what is the same)",
+        )
+
+
+@contextlib.contextmanager
+def _unchanged(base: Path | None) -> Iterator[None]:
+    """Keep backups from renewing the base meanwhile.
+
+    Raises:
+        ApiError: 404 or 422, see `read_list`; 409, it is being renewed; 422, it keeps files as they are.
+    """
+    if base is None:
+        yield
+        return
+    if read_list(base)["format"] != FORMAT:
+        message = f"{base} was made by an earlier version and cannot share its content; leave --base out"
+        raise ApiError(422, "invalid_base", message)
+    with _alone(base, fcntl.LOCK_SH):
+        yield
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Keep every other backup out of a folder."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, how | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"another backup is being written to {folder}; wait for it, or give another folder"
+            raise ApiError(409, "target_busy", message) from error
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
 def _still(service: Service, tenant: str, collection: str) -> Iterator[dict[str, int]]:
-    """Nobody writes to an index, and all of it is in its files; what it holds."""
+    """Keep writers out of an index while all of it is in its files; what it holds."""
     live = service.open(tenant, collection).store
     with live.switching(PATIENCE):
         store = live.held().store
@@ -230,36 +364,31 @@ def _still(service: Service, tenant: str, collection: str) -> Iterator[dict[str,
 
 
 def _of_index(home: Path) -> Iterator[Path]:
-    """The files of the generation that answers, and what stands beside it."""
+    """Yield the files of the generation that answers, and those next to it."""
     for path in sorted(home.iterdir()):
         if _is_file(path) and path.name not in _OF_A_MOMENT:
             yield path
     yield from _walk(catalog.current(home))
 
 
-def _waits_still(service: Service, tenant: str, collection: str, files: Path, spooled: Spooled) -> bool:
-    """Whether an upload is to be in the backup, asked while nobody writes to this collection.
+def _waits_still(service: Service, tenant: str, collection: str, spooled: Spooled) -> bool:
+    """Return whether an upload is to be in the backup, while nobody writes to this collection.
 
     One of it that waits no more is in the index or was meant to go: restored, it would come back over a later
-    version. Its copy is removed.
+    version.
     """
     ours = (spooled.upload.tenant, spooled.upload.collection) == (tenant, collection)
-    if not ours or service.spool.has(spooled.folder.name):
-        return True
-    shutil.rmtree(files / spooled.folder.relative_to(service.data))
-    return False
+    return not ours or service.spool.has(spooled.folder.name)
 
 
-def _uploads(service: Service, files: Path) -> list[tuple[Spooled, list[Saved]]]:
-    """Uploads that wait: read before the indexes, so that one is missing only where its document is not."""
+def _uploads(service: Service, copier: _Copier, selection: Selection) -> list[tuple[Spooled, list[Saved]]]:
+    """Copy uploads that wait: before the indexes, so that one is missing only where its document is not."""
     saved: list[tuple[Spooled, list[Saved]]] = []
     service.settling.settle()  # what is committed needs no copy
-    for spooled in service.spool.waiting():
-        made: list[Saved] = []
+    for spooled in filter(lambda one: selection.has_upload(one.upload), service.spool.waiting()):
         try:
-            made.extend(_copy(service.data, path, files) for path in list(_walk(spooled.folder)))
+            made = [copier.add(path) for path in list(_walk(spooled.folder))]
         except FileNotFoundError:  # taken in meanwhile: its document is in the index
-            shutil.rmtree(files / spooled.folder.relative_to(service.data))
             continue
         if made:  # else it was gone before anything of it was copied
             saved.append((spooled, made))
@@ -267,7 +396,7 @@ def _uploads(service: Service, files: Path) -> list[tuple[Spooled, list[Saved]]]
 
 
 def _others(data: Path) -> Iterator[Path]:
-    """What is kept beside indexes and uploads: keys, whatever is not of a moment."""
+    """Yield what is kept with indexes and uploads: keys, and every other file that is not of a moment."""
     for path in sorted(data.iterdir()):
         if path.name in LEFT_OUT or path.name.startswith((".", _JOBS)):
             continue
@@ -288,59 +417,3 @@ def _is_file(path: Path) -> bool:
         return stat.S_ISREG(path.lstat().st_mode)
     except FileNotFoundError:
         return False
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file; none of one that is gone."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _copy(data: Path, path: Path, files: Path) -> Saved:
-    place = path.relative_to(data)
-    target = files / place
-    target.parent.mkdir(parents=True, exist_ok=True)
-    size, digest = _write_through(path, target)
-    return Saved(place.as_posix(), size, digest)
-
-
-def _bring_back(files: Path, one: Saved, aside: Path) -> str:
-    """Copy a file of a backup; what is wrong with it, empty when nothing is."""
-    target = aside / one.path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        size, digest = _write_through(files / one.path, target)
-    except FileNotFoundError:
-        return f"{one.path} is missing"
-    if size != one.bytes:
-        return f"{one.path} has {size} bytes, not {one.bytes}"
-    return "" if digest == one.sha256 else f"{one.path} has other content"
-
-
-def _write_through(source: Path, target: Path) -> tuple[int, str]:
-    """Copy a file to disk; its size and sha256."""
-    digest, size = hashlib.sha256(), 0
-    with source.open("rb") as reading, target.open("xb") as writing:
-        while block := reading.read(_BLOCK):
-            digest.update(block)
-            writing.write(block)
-            size += len(block)
-        writing.flush()
-        os.fsync(writing.fileno())
-    target.chmod(stat.S_IMODE(source.stat().st_mode))
-    return size, digest.hexdigest()
-
-
-def _sync_folders(root: Path) -> None:
-    for place, _, _ in os.walk(root):
-        _sync(Path(place))
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

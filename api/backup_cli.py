@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api import output
+from api import disk, output
 from api.commands import FAILED, CommandError, existing_data, finish
 from api.owner import with_owner
 from api.settings import load
@@ -16,60 +16,103 @@ from search.stores import catalog
 
 _WAIT = 86_400.0
 
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="of the backup")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON object on stdout")]
+Data = Annotated[Path | None, typer.Option(help="data directory (LATEWOOD_DATA)")]
+Collection = Annotated[str | None, typer.Option(help="only this collection; without, all")]
+Tenant = Annotated[str | None, typer.Option(help="only this tenant's; without, all, or default's")]
+
 
 def backup(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="an empty folder, or a new one")],
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
-    data: Annotated[Path | None, typer.Option(help="data directory (LATEWOOD_DATA)")] = None,
-    collection: Annotated[str, typer.Option(help="collection")] = "default",
-    tenant: Annotated[str, typer.Option(help="tenant")] = "default",
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="a new folder, or that of an earlier backup, to renew it")
+    ],
+    as_json: Json = False,
+    data: Data = None,
+    collection: Collection = None,
+    tenant: Tenant = None,
+    base: Annotated[
+        Path | None, typer.Option(help="folder of an earlier backup, to share what did not change")
+    ] = None,
 ) -> None:
-    """Copy every index, of every tenant, while it answers; checksummed."""
+    """Copy every index, of every tenant, while it answers: compressed, checksummed, only what changed."""
 
     def run() -> int:
         settings = load(data=data)
-        catalog.check_names(tenant, collection)
+        catalog.check_names(tenant or "default", collection or "default")
         existing_data(settings)
-        body = {"folder": str(folder.absolute())}
+        body = {
+            "folder": str(folder.absolute()),
+            "base": None if base is None else str(base.absolute()),
+            "tenant": tenant,
+            "collection": collection,
+        }
         done = with_owner(
-            settings, tenant, lambda client: client.call("POST", "/backup", json=body, timeout=_WAIT)
+            settings,
+            tenant or "default",
+            lambda client: client.call("POST", "/backup", json=body, timeout=_WAIT),
         )
-        output.emit(as_json, done, lambda said: _render(said, said["folder"]))
+        output.emit(as_json, done, _render_backup)
         return 0
 
     finish(as_json, run)
 
 
 def restore(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="a backup")],
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
-    data: Annotated[Path | None, typer.Option(help="data directory (LATEWOOD_DATA)")] = None,
-    collection: Annotated[str, typer.Option(help="collection")] = "default",
-    tenant: Annotated[str, typer.Option(help="tenant")] = "default",
+    folder: Folder,
+    as_json: Json = False,
+    data: Data = None,
+    collection: Collection = None,
+    tenant: Tenant = None,
+    with_keys: Annotated[
+        bool, typer.Option("--with-keys", help="API keys, too: also those that were revoked since")
+    ] = False,
 ) -> None:
-    """Make a data directory of a backup; it must not be there yet, or be empty."""
+    """Make a data directory of a backup, without its API keys; or add a collection to one that is there."""
 
     def run() -> int:
         from api import backup as saving
+        from api import restore as restoring
         from api.errors import ApiError, describe
 
         settings = load(data=data)
-        catalog.check_names(tenant, collection)
+        selection = saving.selected(tenant, collection)
         try:
-            done = saving.restore(folder, settings.data)
+            done = restoring.restore(folder, settings.data, selection, with_keys=with_keys)
         except (ApiError, OSError) as error:
+            if disk.explain(error) is not None:
+                raise
             _, code, message = describe(error)
             raise CommandError(FAILED, code, message) from error
-        output.emit(as_json, done, lambda said: _render(said, said["data"]))
+        output.emit(as_json, done, _render_restore)
         return 0
 
     finish(as_json, run)
 
 
-def _render(done: Mapping[str, Any], where: str) -> None:
+def _render_backup(done: Mapping[str, Any]) -> None:
+    _render_indexes(done)
+    output.line(
+        f"{done['files']} files, {_mib(done['bytes'])} in {done['seconds']:.1f} s: {done['folder']} "
+        f"({done['copied_files']} files changed, {_mib(done['copied_bytes'])} written)"
+    )
+
+
+def _render_restore(done: Mapping[str, Any]) -> None:
+    _render_indexes(done)
+    output.line(f"{done['files']} files, {_mib(done['bytes'])} in {done['seconds']:.1f} s: {done['data']}")
+    if done["keys_left_out"]:
+        output.say(
+            "API keys were left out, as some may be revoked since; `latewood keys create` makes new ones, "
+            "and a restore with --with-keys brings all back as they were"
+        )
+
+
+def _render_indexes(done: Mapping[str, Any]) -> None:
     for index in done["indexes"]:
         name = f"{index['tenant']}/{index['collection']}"
         output.line(f"{name}: {index['documents']:,} documents, {index['chunks']:,} passages")
-    output.line(
-        f"{done['files']} files, {done['bytes'] / 2**20:,.1f} MiB in {done['seconds']:.1f} s: {where}"
-    )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"

@@ -41,6 +41,13 @@ def model_of(data: Path, fingerprint: Mapping[str, str]) -> str:
     return folder if folder is not None and Path(folder).is_dir() else fingerprint.get("model", "")
 
 
+def adopt(data: Path, other: Path) -> None:
+    """Add the models that another data directory knows and this one does not."""
+    known, more = _read(data), _read(other)
+    if more.keys() - known.keys():
+        catalog.write_file(data / _FILE, json.dumps({**more, **known}, indent=1) + "\n")
+
+
 def _read(data: Path) -> dict[str, str]:
     try:
         content = json.loads((data / _FILE).read_text(encoding="utf-8"))

@@ -21,12 +21,16 @@ router = APIRouter(
 
 
 class BackupBody(Strict):
-    """Where to: an empty folder of the service's machine, or one that is not there yet."""
+    """Where to, of what, and which earlier backup may share its content; folders of the service's machine."""
 
     folder: str
+    base: str | None = None
+    tenant: str | None = None
+    collection: str | None = None
 
 
 @router.post("", dependencies=[Depends(admin_only)])
 def save(body: BackupBody, service: ServiceOf) -> dict[str, Any]:
-    """Copy every index, checksummed; writers of one wait while it is copied, readers do not."""
-    return backup.save(service, Path(body.folder))
+    """Copy indexes, checksummed; writers of one wait while it is copied, readers do not."""
+    base = None if body.base is None else Path(body.base)
+    return backup.save(service, Path(body.folder), backup.selected(body.tenant, body.collection), base)

@@ -35,7 +35,7 @@ class HeldFolder:
 
 def remove_dead(parent: Path, prefix: str) -> None:
     """Remove this user's folders with this prefix that no living process holds."""
-    for path in parent.glob(f"{prefix}*"):
+    for path in [one for one in parent.iterdir() if one.name.startswith(prefix)]:
         with contextlib.suppress(OSError):  # removed by another process meanwhile, or held by a living one
             handle = _open(path)
             try:
