@@ -334,15 +334,16 @@ def take_over(settings: Settings) -> int:
         DataError: another service holds the data, or its owner does not let go for 30 seconds.
     """
     deadline = time.monotonic() + WAIT_SECONDS
-    path = private_socket(settings.data)
+    places = owner_sockets(settings.data)
     asked = -math.inf
     while True:
         handle = try_lock(settings.data)
         if handle is not None:
             return handle
         if time.monotonic() - asked >= ASK_SECONDS:  # again: a command that waited may own the data by now
-            with Client(socket=path, timeout=10) as client:
-                asked = time.monotonic() if _ask_to_yield(client) else asked
+            for place in places:
+                with Client(socket=place, timeout=10) as client:
+                    asked = time.monotonic() if _ask_to_yield(client) else asked
         if time.monotonic() > deadline:
             raise DataError(f"{settings.data} is held by {_holder(settings.data)}, which does not let go")
         time.sleep(0.05)

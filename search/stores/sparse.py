@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 BLOCK = 2**20
 _PAGE = 4096
 _ZEROS = bytes(BLOCK)
 
 
-def read_blocks(file: BinaryIO) -> Iterator[bytes]:
+class Readable(Protocol):
+    """An open file of bytes, compressed or not."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read at most this many bytes."""
+        ...
+
+
+def read_blocks(file: Readable) -> Iterator[bytes]:
     """Yield the file's bytes from its current position, a mebibyte at a time."""
     while block := file.read(BLOCK):
         yield block
