@@ -109,7 +109,12 @@ class EdgeStore:
         self._written = 1  # acknowledged writes; what is found at opening counts as one
         self._synced = 0
         self._unsynced: OSError | None = None
-        self._call("flush")
+        self._call("in_flight")
+        if self._copy is None:
+            try:
+                self._call("flush")
+            except DiskFullError as error:  # the journal has what was acknowledged, and questions are answered
+                _log.warning("%s: opened without a flush: %s", directory, error)
 
     @property
     def config(self) -> IndexConfig:
@@ -364,7 +369,8 @@ class EdgeStore:
             raise self._given_up(method, died) from died
 
     def _ask(self, method: str, arguments: tuple[Any, ...]) -> Any:
-        writes = method in WRITES
+        # A flush of a copy would promise what the index itself does not keep.
+        writes = method in WRITES or method == "flush"
         try:
             return (self._opened_for_writing(method) if writes else self._opened()).ask(method, arguments)
         except (WorkerDiedError, DiskFullError) as error:

@@ -86,6 +86,7 @@ def test_a_completely_full_disk_is_read_and_every_write_refused_with_its_code(
     (folder / "ferry.txt").write_text("Another text.")
     with mounted.full_but_for(0):
         reads(run, key)
+        assert run("backup", folder.with_name("backup"))["indexes"][0]["documents"] == 2
         for command in (["ingest", folder], ["delete", key], ["keys", "create"]):
             assert code_of(run(*command, code=3)) == "disk_full"
     assert run("ingest", folder)["updated"] == 1
@@ -120,6 +121,7 @@ def test_a_read_only_data_directory_is_read_and_every_write_refused_with_its_cod
     with mounted.read_only():
         reads(run, key)
         assert run("jobs")["jobs"] == []
+        assert run("backup", folder.with_name("backup"))["indexes"][0]["documents"] == 2
         for command in (["ingest", folder], ["delete", key], ["keys", "create"], ["optimise"]):
             assert code_of(run(*command, code=3)) == "read_only"
     assert run("delete", key) == {"deleted": 1}

@@ -233,6 +233,9 @@ def test_an_index_on_a_completely_full_disk_answers_from_a_copy_until_there_is_s
             assert copies() != []
             with pytest.raises(DiskFullError, match="the disk is full: 0 MiB are free"):
                 kit.write(store, written[0])
+            with pytest.raises(DiskFullError, match="flush is refused"):
+                store.flush()  # of the index, not of the copy
+        store.flush()
         kit.write(store, written[0])
         assert copies() == []
         assert_all_there(store, kit, written, before)
