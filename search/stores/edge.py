@@ -113,7 +113,7 @@ class EdgeStore:
         if self._copy is None:
             try:
                 self._call("flush")
-            except DiskFullError as error:  # the journal has what was acknowledged, and questions are answered
+            except DiskFullError as error:  # the journal has what was acknowledged
                 _log.warning("%s: opened without a flush: %s", directory, error)
 
     @property

@@ -88,6 +88,7 @@ def test_a_completely_full_disk_is_read_and_every_write_refused_with_its_code(
         reads(run, key)
         assert run("backup", folder.with_name("backup"))["indexes"][0]["documents"] == 2
         for command in (["ingest", folder], ["delete", key], ["keys", "create"]):
+            mounted.fill()
             assert code_of(run(*command, code=3)) == "disk_full"
     assert run("ingest", folder)["updated"] == 1
     assert run("verify")["missing"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -37,6 +38,12 @@ class SmallDisk:
             yield
         finally:
             self._ballast.unlink()
+
+    def fill(self) -> None:
+        """Take what came free meanwhile, such as a journal that was removed; inside `full_but_for`."""
+        with self._ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
 
     @contextmanager
     def read_only(self) -> Iterator[None]:
