@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from embedder.types import Vectors
 from search.facets import Facets
@@ -16,11 +17,13 @@ from search.ranked import RankedList
 from search.stores.dense import check_query, check_vectors
 from search.stores.durable import sync_files
 from search.stores.edge_copy import PrivateCopy, read_only, too_full
+from search.stores.edge_faults import WorkerDiedError, given_up, unreadable
 from search.stores.edge_process import (
     CALL_SECONDS,
+    QUESTION_SECONDS,
+    QUESTIONS,
     READS,
     WRITES,
-    WorkerDiedError,
     WorkerProcess,
     ranked_list,
 )
@@ -55,6 +58,7 @@ _ATTEMPTS = 2
 _NO_FLOOR = -(2**50)  # for a copy, which takes no writes but what opening it takes
 
 _log = logging.getLogger(__name__)
+_Decoded = TypeVar("_Decoded")
 
 
 class EdgeStore:
@@ -76,6 +80,7 @@ class EdgeStore:
         free_space: int = FREE_SPACE,
         unchecked: bool = False,
         call_seconds: float = CALL_SECONDS,
+        question_seconds: float = QUESTION_SECONDS,
     ) -> None:
         """Open the index, which is made when the directory has none.
 
@@ -87,6 +92,7 @@ class EdgeStore:
             unchecked: open even an index that does not hold what was acknowledged, to find and mend it.
             call_seconds: how long a call may be without an answer before the worker is ended and the call
                 repeated, once; opening, flushing, closing and optimising have longer.
+            question_seconds: the same for questions; also how long one waits for the calls before it.
 
         Raises:
             StoreDamagedError: the index does not hold what was acknowledged.
@@ -100,6 +106,7 @@ class EdgeStore:
         self._free_space = free_space
         self._unchecked = unchecked
         self._call_seconds = call_seconds
+        self._question_seconds = question_seconds
         self._lock = FairLock()
         self._closed = False
         self._worker: WorkerProcess | None = None
@@ -134,14 +141,14 @@ class EdgeStore:
 
     def get_manifests(self, ids: Sequence[str]) -> list[Manifest]:
         """See `Store.get_manifests`."""
-        return [manifest_from(text) for text in self._call("get_manifests", list(ids))]
+        return self._decoded(manifest_from, self._call("get_manifests", list(ids)))
 
     def list_manifests(
         self, *, source: str | None = None, after: str | None = None, limit: int = 1000
     ) -> list[Manifest]:
         """See `Store.list_manifests`."""
         check_cursor(after)
-        return [manifest_from(text) for text in self._call("list_manifests", source, after, limit)]
+        return self._decoded(manifest_from, self._call("list_manifests", source, after, limit))
 
     def newest(self, *, after: tuple[str, str] | None = None, limit: int = 100) -> list[tuple[str, str]]:
         """See `Store.newest`."""
@@ -151,7 +158,7 @@ class EdgeStore:
 
     def in_flight(self) -> list[Manifest]:
         """See `Store.in_flight`."""
-        return [manifest_from(text) for text in self._call("in_flight")]
+        return self._decoded(manifest_from, self._call("in_flight"))
 
     def abandoned(self) -> list[Manifest]:
         """See `Store.abandoned`; whoever holds the lock is the only one at work."""
@@ -210,7 +217,7 @@ class EdgeStore:
 
     def fetch(self, ids: Sequence[str]) -> list[Passage]:
         """See `Store.fetch`."""
-        return [passage_from(payload) for payload in self._call("fetch", list(ids))]
+        return self._decoded(passage_from, self._call("fetch", list(ids)))
 
     def locate(self, ids: Sequence[str]) -> list[ChunkKey]:
         """See `Store.locate`."""
@@ -219,7 +226,7 @@ class EdgeStore:
 
     def chunks_of(self, document_id: str, *, first: int = 0, last: int | None = None) -> list[Passage]:
         """See `Store.chunks_of`."""
-        return [passage_from(payload) for payload in self._call("chunks_of", document_id, first, last)]
+        return self._decoded(passage_from, self._call("chunks_of", document_id, first, last))
 
     def read_chunks(
         self, document_id: str, *, first: int = 0, limit: int = 256
@@ -241,7 +248,7 @@ class EdgeStore:
 
     def _read(self, method: str, *arguments: Any) -> tuple[list[Passage], Vectors]:
         payloads, dense, sparse = self._call(method, *arguments)
-        passages = [passage_from(payload) for payload in payloads]
+        passages = self._decoded(passage_from, payloads)
         try:
             return passages, Vectors(dense, tuple(sparse))
         except ValueError as error:
@@ -351,7 +358,7 @@ class EdgeStore:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         """Ask the worker, a new one if it died; one call at a time."""
-        with self._lock:
+        with self._turn(method):
             for attempt in range(1, _ATTEMPTS + 1):
                 if self._closed:
                     raise StoreUnavailableError(f"the store in {self._directory} is closed; open it again")
@@ -366,7 +373,24 @@ class EdgeStore:
                 except WorkerDiedError as error:
                     _log.warning("%s during %s (attempt %d)", error, method, attempt)
                     died = error
-            raise self._given_up(method, died) from died
+            raise given_up(died, self._directory, _ATTEMPTS) from died
+
+    @contextmanager
+    def _turn(self, method: str) -> Iterator[None]:
+        """Hold the lock; a question waits `question_seconds` for the calls before it, no longer."""
+        if method not in QUESTIONS:
+            with self._lock:
+                yield
+            return
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._lock.within(self._question_seconds))
+            except TimeoutError as error:
+                raise StoreUnavailableError(
+                    f"the store in {self._directory} was busy for {self._question_seconds:g} s; "
+                    "try again, or raise QUESTION_SECONDS"
+                ) from error
+            yield
 
     def _ask(self, method: str, arguments: tuple[Any, ...]) -> Any:
         # A flush of a copy would promise what the index itself does not keep.
@@ -406,6 +430,7 @@ class EdgeStore:
                 *(_NO_FLOOR if copied else self._free_space, self._lock_fd),
                 unchecked=self._unchecked,
                 call_seconds=self._call_seconds,
+                question_seconds=self._question_seconds,
             )
         return self._worker
 
@@ -414,13 +439,13 @@ class EdgeStore:
         """Whether there is an index to copy."""
         return (self._directory / "shard").exists()
 
-    def _given_up(self, method: str, died: WorkerDiedError) -> StoreUnavailableError | DiskFullError:
-        if died.status == -signal.SIGBUS:
-            return DiskFullError(
-                f"{died} in {method}, as it does when the disk under {self._directory} is full; "
-                "free some space and try again"
-            )
-        return StoreUnavailableError(
-            f"{died} {_ATTEMPTS} times in {method} on {self._directory}; nothing acknowledged is lost; "
-            "look for the reason in the log, then try again"
-        )
+    def _decoded(self, decode: Callable[[Any], _Decoded], stored: Sequence[Any]) -> list[_Decoded]:
+        """What the worker read, decoded.
+
+        Raises:
+            StoreDamagedError: it is not what is ever written.
+        """
+        try:
+            return [decode(one) for one in stored]
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise unreadable(f"reading {self._directory}", error) from error

@@ -17,6 +17,7 @@ from search.stores import newest
 from search.stores.convert import query_request, to_filter
 from search.stores.dense import prefix, vector_name
 from search.stores.edge_facets import values_of
+from search.stores.edge_faults import EngineErrors
 from search.stores.edge_fields import BYTES as INDEX_BYTES
 from search.stores.edge_fields import MetadataIndexes
 from search.stores.edge_manifests import ManifestTable, scroll_after, uuids
@@ -24,7 +25,6 @@ from search.stores.edge_process import Ranked
 from search.stores.edge_ranking import ranked_lists
 from search.stores.edge_records import RecordFile
 from search.stores.edge_shard import (
-    EngineErrors,
     Marks,
     check_whole,
     counts_only_chunks,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import struct
 import subprocess
@@ -16,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from search.ranked import RankedList
+from search.stores.edge_faults import WorkerDiedError
+from search.stores.edge_space import disk_bytes
 from search.types import IndexConfig, StoreUnavailableError
 
 Ranked = tuple[bytes, bytes]
@@ -58,29 +59,27 @@ WRITES = frozenset(
 )
 """What else it does while an index is open."""
 
+QUESTIONS = frozenset({"search", "fetch", "locate", "chunks_of", "languages", "count", "facets"})
+"""Those of `READS` that a person waits for."""
+
 CALL_SECONDS = 120.0
 """How long a call may be without an answer before the worker counts as stuck."""
 
-_PATIENCE = {"open": 600.0, "flush": 600.0, "close": 600.0, "optimise": 86_400.0}
+QUESTION_SECONDS = 15.0
+"""The same for `QUESTIONS`."""
+
+_PATIENCE = {"flush": 600.0, "close": 600.0, "optimise": 86_400.0}
 """Seconds for what takes as long as the index is large."""
 
+_OPEN_SECONDS = 120.0
+_OPEN_BYTES = 4 * 2**20
+"""An index may take this many seconds to open, and one more for each so many bytes on disk."""
+
 _EXIT_SECONDS = 30.0
+_USER_TICKS, _SYSTEM_TICKS = 11, 12  # in /proc/PID/stat, behind the command's name: see proc(5)
 _ID = 36
 _GROUPS = ((0, 8, 0), (8, 12, 9), (12, 16, 14), (16, 20, 19), (20, 32, 24))
 """From and to which digit, and where they stand in an id's text."""
-
-
-class WorkerDiedError(Exception):
-    """The worker ended without answering; `status` is its exit status, negative for a signal."""
-
-    def __init__(self, status: int, waited: float | None = None) -> None:
-        self.status = status
-        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        super().__init__(
-            f"the store's worker process ended ({how})"
-            if waited is None
-            else f"the store's worker process gave no answer for {waited:g} s and was ended"
-        )
 
 
 class WorkerProcess:
@@ -95,8 +94,18 @@ class WorkerProcess:
         *,
         unchecked: bool = False,
         call_seconds: float = CALL_SECONDS,
+        question_seconds: float = QUESTION_SECONDS,
     ) -> None:
         """Start a worker and have it open the index.
+
+        Args:
+            directory: see `EdgeStore`, as for all others.
+            config: the index's.
+            free_space: bytes to leave free on the disk.
+            lock_fd: the owner's open lock file.
+            unchecked: open a damaged index.
+            call_seconds: how long a call may be without an answer.
+            question_seconds: how long one of `QUESTIONS` may be.
 
         Raises:
             StoreError: the index cannot be opened, or no process can be started.
@@ -122,6 +131,11 @@ class WorkerProcess:
                     f"no worker process for the store in {directory} could be started: {error}; try again"
                 ) from error
         self._connection = Connection(ours.detach())
+        self._patience = {
+            **dict.fromkeys(QUESTIONS, min(question_seconds, call_seconds)),
+            **{method: max(call_seconds, seconds) for method, seconds in _PATIENCE.items()},
+            "open": max(call_seconds, _OPEN_SECONDS) + disk_bytes(directory) / _OPEN_BYTES,
+        }
         self._call_seconds = call_seconds
         self._limit = 0.0
         try:
@@ -147,15 +161,17 @@ class WorkerProcess:
             WorkerDiedError: the worker ended before it answered, or is stuck and was ended.
             SearchError, ValueError: what it raised.
         """
-        limit = max(self._call_seconds, _PATIENCE.get(method, 0.0))
+        limit = self._patience.get(method, self._call_seconds)
+        busy = self._busy()
         try:
             self._wait_at_most(limit)
             self._connection.send((method, arguments))
             outcome, value = self._connection.recv()
         except BlockingIOError as error:
-            raise WorkerDiedError(self.kill(), limit) from error
+            busy = self._busy() - busy
+            raise WorkerDiedError(self.kill(), method, limit, busy) from error
         except (EOFError, ConnectionError) as error:
-            raise WorkerDiedError(self.kill()) from error
+            raise WorkerDiedError(self.kill(), method) from error
         except BaseException:
             self.kill()  # interrupted between question and answer: the socket is of no more use
             raise
@@ -172,6 +188,16 @@ class WorkerProcess:
             shared.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
             shared.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
         self._limit = seconds
+
+    def _busy(self) -> float:
+        """Seconds of processor time that it has used so far; 0 where the system does not show it."""
+        try:
+            fields = (
+                Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+            )
+        except OSError:
+            return 0.0
+        return (int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> int:
         """End it at once; its exit status."""

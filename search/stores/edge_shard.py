@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import qdrant_edge as edge
@@ -15,11 +14,12 @@ from qdrant_client import models
 from search.stores import convert
 from search.stores.convert import to_filter
 from search.stores.durable import sync_folders
+from search.stores.edge_faults import REMEDY, EngineErrors
 from search.stores.edge_manifests import manifests
 from search.stores.edge_space import EMPTY_BYTES, check_space
 from search.stores.payload import CHUNK, INDEXED
 from search.stores.plans import SPARSE, keyword, vector_params
-from search.types import DiskFullError, IndexConfig, StoreDamagedError, StoreUnavailableError
+from search.types import IndexConfig, StoreDamagedError
 
 INDEXING_KIB = 10_000
 """Fewer KiB of vectors than this get no graph when an index is optimised: the engine's own default."""
@@ -30,40 +30,6 @@ INDEX_TYPES = {
     "float": edge.PayloadSchemaType.Float,
     "datetime": edge.PayloadSchemaType.Datetime,
 }
-_REMEDY = "run `latewood verify --repair` to restore it from the records beside it and the sources"
-
-
-class EngineErrors:
-    """Maps what the engine raises, a bare `Exception`, to the search package's errors.
-
-    Opening it fails as damage (or as in use by another process); any other call as unavailable.
-    """
-
-    def __init__(self, doing: str, *, opening: bool = False) -> None:
-        self._doing = doing
-        self._opening = opening
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        if kind is Exception and "os error 28" in str(error):
-            raise DiskFullError(
-                f"{self._doing} failed because the disk is full: {error}; what was acknowledged is safe; "
-                "free some space and try again"
-            ) from error
-        if kind is Exception and self._opening and "WouldBlock" not in str(error):
-            raise StoreDamagedError(f"{self._doing} failed: {error}; {_REMEDY}") from error
-        if kind is Exception and self._opening:
-            raise StoreUnavailableError(
-                f"{self._doing} failed: another process has it open ({error}); close that process"
-            ) from error
-        if kind is Exception:
-            raise StoreUnavailableError(f"{self._doing} failed: {error}; try again") from error
-        if kind is not None and kind.__name__ == "PanicException" and self._opening:
-            raise StoreDamagedError(f"{self._doing} failed: {error}; {_REMEDY}") from error
 
 
 class Marks:
@@ -94,7 +60,7 @@ class Marks:
         try:
             points = json.loads(self._clean.read_text(encoding="ascii"))["points"]
         except (ValueError, KeyError, TypeError) as error:
-            raise StoreDamagedError(f"{self._clean} cannot be read ({error}); {_REMEDY}") from error
+            raise StoreDamagedError(f"{self._clean} cannot be read ({error}); {REMEDY}") from error
         return int(points)
 
     def before_write(self) -> None:
@@ -189,7 +155,7 @@ def check_whole(shard: edge.EdgeShard, directory: Path, clean_points: int | None
     points = shard.count(edge.CountRequest())
     if clean_points is not None and points != clean_points:
         raise StoreDamagedError(
-            f"the index in {directory} holds {points} points but was closed with {clean_points}; {_REMEDY}"
+            f"the index in {directory} holds {points} points but was closed with {clean_points}; {REMEDY}"
         )
     chunks = to_filter(models.Filter(must=[keyword("type", CHUNK)]))
     counted = {
@@ -204,7 +170,7 @@ def check_whole(shard: edge.EdgeShard, directory: Path, clean_points: int | None
     if short:
         raise StoreDamagedError(
             f"{short} document(s) of the index in {directory} are short of {missing} chunk(s), for example "
-            f"{example}; {_REMEDY}"
+            f"{example}; {REMEDY}"
         )
 
 

@@ -15,9 +15,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from search.stores.edge_faults import EngineErrors, limited_memory
 from search.stores.edge_index import EdgeIndex
 from search.stores.edge_process import READS, WRITES
-from search.stores.edge_shard import EngineErrors
+from search.stores.edge_space import disk_bytes
 from search.types import SearchError
 
 METHODS = READS | WRITES
@@ -38,7 +39,8 @@ def main() -> None:
             try:
                 if method == "open":
                     directory, *rest = arguments
-                    index = EdgeIndex(Path(directory), *rest)
+                    with limited_memory(disk_bytes(Path(directory))):
+                        index = EdgeIndex(Path(directory), *rest)
                     reply = ("ok", None)
                 elif index is None:
                     raise ValueError(f"{method} before open")
@@ -72,7 +74,7 @@ def _leave(index: EdgeIndex) -> None:
 def _call(index: EdgeIndex, method: str, arguments: tuple[Any, ...]) -> Any:
     if method not in METHODS:
         raise ValueError(f"the store's worker has no method {method!r}")
-    with EngineErrors(method):
+    with EngineErrors(method, reading=method in READS):
         return getattr(index, method)(*arguments)
 
 

@@ -1,9 +1,11 @@
-"""A lock that is given in the order in which it was asked for."""
+"""A FIFO lock."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class FairLock:
@@ -23,17 +25,39 @@ class FairLock:
 
     def __enter__(self) -> None:
         """Wait for one's turn."""
+        self._take(None)
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Hold the lock, waiting at most so long for it.
+
+        Raises:
+            TimeoutError: its turn did not come.
+        """
+        if not self._take(seconds):
+            raise TimeoutError(f"the lock was not free within {seconds:g} s")
+        try:
+            yield
+        finally:
+            self.__exit__()
+
+    def _take(self, seconds: float | None) -> bool:
+        """Wait for one's turn, without limit where there are no `seconds`; whether it came."""
         turn = threading.Lock()
         turn.acquire()
+        taken = False
         try:
             with self._guard:
                 self._waiting.append(turn)
-                if self._waiting[0] is turn:
-                    return
-            turn.acquire()
+                taken = self._waiting[0] is turn
+            if not taken:
+                taken = turn.acquire() if seconds is None else turn.acquire(timeout=seconds)
         except BaseException:
             self._leave(turn)
             raise
+        if not taken:
+            self._leave(turn)
+        return taken
 
     def __exit__(self, *_: object) -> None:
         """Hand it to who has waited longest."""
