@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from embedder.types import SparseVector
+from search.analyzer import Analyzer
 from search.stores.base import Store
-from search.types import Chunk, Manifest, Passage, StoreDamagedError
+from search.types import Chunk, Manifest, Passage
 
 _PAGE = 256
 _IDS = 2_000
@@ -31,20 +35,44 @@ def fetch_version(store: Store, manifest: Manifest) -> list[Passage]:
     return [passage for page in pages for passage in store.fetch(page)]
 
 
-def read_version(store: Store, manifest: Manifest) -> tuple[list[Passage], list[int]]:
-    """The chunks there are of a live version, in order, and the ordinals of pages with damaged vectors."""
-    passages: list[Passage] = []
-    unsound: list[int] = []
-    for first in range(0, manifest.chunks, _PAGE):
-        try:
-            page, _ = store.read_chunks(manifest.id, first=first, limit=_PAGE)
-        except (StoreDamagedError, ValueError):  # not what an embedder makes: finite rows of length 1
-            page = store.chunks_of(manifest.id, first=first, last=first + _PAGE - 1)
-            unsound += [passage.chunk.ordinal for passage in page]
-        passages += page
-    own = [
-        passage
-        for passage in passages
-        if passage.chunk.version == manifest.live and passage.chunk.ordinal < manifest.chunks
-    ]
-    return own, unsound
+def read_version(
+    store: Store, manifest: Manifest, analyzer: Analyzer | None = None
+) -> tuple[list[Passage], list[int]]:
+    """The chunks there are of a live version, in order, and the ordinals of those with damaged vectors.
+
+    Args:
+        store: an index.
+        manifest: whose live version.
+        analyzer: that of the index; its terms for a chunk are held against those that are stored.
+    """
+    passages = fetch_version(store, manifest)
+    ids = [passage.chunk.id for passage in passages]
+    unsound: set[str] = set()
+    for start in range(0, len(ids), _PAGE):
+        page = ids[start : start + _PAGE]
+        unsound |= set(store.unsound(page))
+        if analyzer is not None:
+            whole = [one for one in page if one not in unsound]
+            unsound |= _other_terms(store, whole, analyzer)
+    return passages, [one.chunk.ordinal for one in passages if one.chunk.id in unsound]
+
+
+def _other_terms(store: Store, ids: Sequence[str], analyzer: Analyzer) -> set[str]:
+    """Those of these chunks whose stored terms are not the analyser's own."""
+    passages, vectors = store.read_points(ids)
+    return {
+        one.chunk.id
+        for one, stored in zip(passages, vectors.sparse, strict=True)
+        if not _same_terms(stored, analyzer.chunk_vector(one.chunk))
+    }
+
+
+def _same_terms(stored: SparseVector, made: SparseVector) -> bool:
+    """Whether two sparse vectors agree; an engine may change their order, and the last place of a weight."""
+    if len(stored.indices) != len(made.indices):
+        return False
+    left, right = np.argsort(stored.indices), np.argsort(made.indices)
+    return bool(
+        (stored.indices[left] == made.indices[right]).all()
+        and np.allclose(stored.values[left], made.values[right], rtol=1e-5, atol=0)
+    )

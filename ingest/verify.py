@@ -11,14 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from ingest import indexes
 from ingest.holdings import fetch_version, read_version, tiles
 from ingest.strays import best_record, stray_chunks, stray_records
+from search.analyzer import Analyzer
 from search.stores.base import Store
-from search.types import Manifest, Passage, Record
+from search.types import Manifest, Passage, Record, StoreDamagedError
 
 LOST = "passages_lost"
 """Marks a document of which passages were lost for good, until it is taken in again."""
 
+PAGE_POINTS = 256
 PAGE = 2_000  # keys and manifests read at a time
 _BATCH_CHUNKS = 2_000
 _BATCH_CHARACTERS = 4_000_000
@@ -76,6 +79,8 @@ class Findings:
         damaged_records: `record_missing` (or damaged), `record_differs` from its manifest, `record_stale`
             (its version is gone), `record_unreadable` (and the document has no manifest).
         differing: `info_differs`, chunks that say something else of their document than its manifest.
+        indexes: indexes of the engine that do not agree with the chunks: see `ingest.indexes.Difference`;
+            their `id` begins with `index:`.
         lost: documents with passages lost for good, from an earlier repair: `passages_lost`.
     """
 
@@ -87,6 +92,7 @@ class Findings:
     damaged_records: list[Finding] = field(default_factory=list)
     differing: list[Finding] = field(default_factory=list)
     lost: list[Finding] = field(default_factory=list)
+    indexes: list[Finding] = field(default_factory=list)
 
     def all(self) -> list[Finding]:
         """All of them, in the order they are to be mended in."""
@@ -97,6 +103,7 @@ class Findings:
             *self.stale,
             *self.damaged_records,
             *self.differing,
+            *self.indexes,
         ]
 
     def add(self, found: Iterable[Finding]) -> None:
@@ -111,26 +118,56 @@ class Findings:
         return lists.get(code, self.stale if code in {"version_gone", "not_of_version"} else self.missing)
 
 
-def examine(store: Store, progress: Progress = lambda uri: None, stop: Stop = lambda: False) -> Findings:
+def examine(
+    store: Store,
+    progress: Progress = lambda uri: None,
+    stop: Stop = lambda: False,
+    analyzer: Analyzer | None = None,
+) -> Findings:
     """Find every difference; nothing is changed. What `stop` interrupts is incomplete.
 
     Args:
         store: an index, which others may read and write meanwhile.
         progress: told the uri of each document that was looked at.
         stop: asked between pages; True ends the walk.
+        analyzer: that of the index, to compare stored terms with; without it, digests alone are compared.
+
+    Raises:
+        StoreDamagedError: manifests or chunks cannot be read; an index that was opened unchecked leaves them
+            out instead.
     """
     findings = Findings()
     for manifests in _manifest_batches(store):
         if stop():
             return findings
-        findings.add(_document_findings(store, manifests))
+        _check_manifests(store, manifests)
+        findings.add(_document_findings(store, manifests, analyzer))
         for manifest in manifests:
             progress(manifest.document.uri)
     findings.add(_record_findings(store, stop))
     findings.add(_chunk_findings(store, stop))
+    if not findings.all():  # what is missing is missing in them, too
+        findings.indexes += [
+            Finding(one.code, f"index:{one.name}", "", "", one.chunks, one.of)
+            for one in indexes.differences(store, stop)
+        ]
     stats = store.stats()
     findings.documents, findings.chunks = stats.documents, stats.chunks
     return findings
+
+
+def _check_manifests(store: Store, manifests: Sequence[Manifest]) -> None:
+    ids = [manifest.id for manifest in manifests]
+    unsound = [
+        key
+        for start in range(0, len(ids), PAGE_POINTS)
+        for key in store.unsound(ids[start : start + PAGE_POINTS])
+    ]
+    if unsound:
+        raise StoreDamagedError(
+            f"the manifests of {len(unsound)} document(s) are damaged, for example {unsound[0]}; "
+            "run `latewood verify --repair`"
+        )
 
 
 def _record_findings(store: Store, stop: Stop) -> Iterator[Finding]:
@@ -198,14 +235,16 @@ def _manifest_batches(store: Store) -> Iterator[list[Manifest]]:
         yield batch
 
 
-def _document_findings(store: Store, manifests: Sequence[Manifest]) -> list[Finding]:
+def _document_findings(
+    store: Store, manifests: Sequence[Manifest], analyzer: Analyzer | None
+) -> list[Finding]:
     """Findings of a look during which the manifest stood; one that always changes is being written."""
-    found = _look_at(store, manifests)
+    found = _look_at(store, manifests, analyzer)
     for _ in range(_LOOKS):
         if not found:
             return []
         before = {manifest.id: manifest for manifest in store.get_manifests(list(found))}
-        found = _look_at(store, list(before.values()))
+        found = _look_at(store, list(before.values()), analyzer)
         after = {manifest.id: manifest.revision for manifest in store.get_manifests(list(found))}
         if all(after.get(key) == before[key].revision for key in found):
             break
@@ -214,7 +253,9 @@ def _document_findings(store: Store, manifests: Sequence[Manifest]) -> list[Find
     ]
 
 
-def _look_at(store: Store, manifests: Sequence[Manifest]) -> dict[str, list[Finding]]:
+def _look_at(
+    store: Store, manifests: Sequence[Manifest], analyzer: Analyzer | None
+) -> dict[str, list[Finding]]:
     """What is wrong with each document; those that are right are left out."""
     live = [manifest.id for manifest in manifests if manifest.live is not None]
     records = {(one.document_id, one.version): one for one in store.get_records(live)}
@@ -222,7 +263,7 @@ def _look_at(store: Store, manifests: Sequence[Manifest]) -> dict[str, list[Find
     for manifest in manifests:
         several = _losses(manifest)
         if manifest.live is not None:
-            several += _compare(store, manifest, records.get((manifest.id, manifest.live)))
+            several += _compare(store, manifest, records.get((manifest.id, manifest.live)), analyzer)
         if several:
             found[manifest.id] = several
     return found
@@ -234,8 +275,10 @@ def _losses(manifest: Manifest) -> list[Finding]:
     return [_finding(LOST, manifest)] if lost else []
 
 
-def _compare(store: Store, manifest: Manifest, record: Record | None) -> list[Finding]:
-    passages, unsound = read_version(store, manifest)
+def _compare(
+    store: Store, manifest: Manifest, record: Record | None, analyzer: Analyzer | None
+) -> list[Finding]:
+    passages, unsound = read_version(store, manifest, analyzer)
     broken = _broken(manifest, passages, record)
     if broken is not None:
         return [broken]

@@ -173,11 +173,24 @@ class Store(Protocol):
         """
         ...
 
-    def list_chunks(self, *, after: str | None = None, limit: int = 10_000) -> list[ChunkKey]:
+    def unsound(self, ids: Sequence[str]) -> list[str]:
+        """Those of these chunks and documents (their manifests) that are not as they were written.
+
+        A chunk that is there and that no search finds is one of them. For a few hundred at a time. A store
+        compares what it can: with digests kept apart from the points where it has them, and the parts of a
+        point with each other.
+        """
+        ...
+
+    def list_chunks(
+        self, *, after: str | None = None, limit: int = 10_000, where: Filter | None = None
+    ) -> list[ChunkKey]:
         """A page of all chunks, visible or not, in order of id; `after` is the last id of the page before.
 
+        With `where`, of the visible ones that match.
+
         Raises:
-            QueryError: `after` is no id.
+            QueryError: `after` is no id; a filter as in `search`.
         """
         ...
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from embedder.types import Floats, Vectors
-from search.types import DenseQuery, IndexConfig, Passage
+from search.types import DenseQuery, IndexConfig, Passage, StoreDamagedError
 
 
 def vector_name(dimension: int) -> str:
@@ -40,6 +40,20 @@ def check_vectors(config: IndexConfig, passages: Sequence[Passage], vectors: Vec
         np.isfinite(one.values).all() for one in vectors.sparse
     ):
         raise ValueError("vectors to be written have a value that is not finite; embed the passages again")
+
+
+def unsound_vectors(read_points: Callable[[Sequence[str]], object], ids: Sequence[str]) -> list[str]:
+    """Those of these chunks whose vectors `read_points` refuses: they are no finite rows of length 1."""
+    if not ids:
+        return []
+    try:
+        read_points(ids)
+    except (StoreDamagedError, ValueError):
+        if len(ids) == 1:
+            return list(ids)
+        middle = len(ids) // 2
+        return [*unsound_vectors(read_points, ids[:middle]), *unsound_vectors(read_points, ids[middle:])]
+    return []
 
 
 def check_query(config: IndexConfig, query: DenseQuery) -> None:

@@ -258,10 +258,17 @@ class EdgeStore:
                 "run `latewood verify --repair`"
             ) from error
 
-    def list_chunks(self, *, after: str | None = None, limit: int = 10_000) -> list[ChunkKey]:
+    def unsound(self, ids: Sequence[str]) -> list[str]:
+        """See `Store.unsound`."""
+        found: list[str] = self._call("unsound", list(ids))
+        return found
+
+    def list_chunks(
+        self, *, after: str | None = None, limit: int = 10_000, where: Filter | None = None
+    ) -> list[ChunkKey]:
         """See `Store.list_chunks`."""
         check_cursor(after)
-        page: list[ChunkKey] = self._call("list_chunks", after, limit)
+        page: list[ChunkKey] = self._call("list_chunks", after, limit, where)
         return page
 
     def languages(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import qdrant_edge as edge
@@ -31,6 +31,7 @@ from search.stores.edge_shard import (
     open_shard,
     recounted,
 )
+from search.stores.edge_sound import SoundShard, digest, sparse_of, unsound
 from search.stores.edge_space import (
     EMPTY_BYTES,
     OVERHEAD,
@@ -70,14 +71,16 @@ class EdgeIndex:
         """Open, or make, the index in `directory`.
 
         Raises:
-            StoreError: see `open_shard` and, unless `unchecked`, `check_whole`.
+            StoreError: see `open_shard` and, unless `unchecked`, `check_whole`. An index that is not checked
+                is read as `SoundShard` does.
         """
         self._directory = directory
         self._config = config
         self._floor = floor
         self._marks = Marks(directory)
         self._records = RecordFile(directory)
-        self._shard = recounted(open_shard(directory, config, floor), directory, config, self._marks)
+        shard = recounted(open_shard(directory, config, floor), directory, config, self._marks)
+        self._shard = cast(edge.EdgeShard, SoundShard(shard)) if unchecked else shard
         with EngineErrors(f"reading the index in {directory}", opening=True):
             if not unchecked:
                 check_whole(self._shard, directory, self._marks.clean_points())
@@ -141,16 +144,19 @@ class EdgeIndex:
             chunks_bytes(payloads, vectors, self._config.dimensions) + INDEX_BYTES * len(fields)
         )
         self._fields.cover(fields)
-        dense = {vector_name(size): prefix(vectors.dense, size) for size in self._config.dimensions}
-        points = []
+        dense = {size: prefix(vectors.dense, size) for size in self._config.dimensions}
+        points, digests = [], []
         for row, (passage, payload) in enumerate(zip(passages, payloads, strict=True)):
-            named: dict[str, Any] = {name: rows[row] for name, rows in dense.items()}
+            named: dict[str, Any] = {vector_name(size): rows[row] for size, rows in dense.items()}
             sparse = vectors.sparse[row]
             if len(sparse.indices):  # an empty one would count in a named corpus and not in the whole
                 named[SPARSE] = edge.SparseVector(
                     indices=sparse.indices.tolist(), values=sparse.values.tolist()
                 )
             points.append(edge.Point(passage.chunk.id, named, payload))
+            own = digest(self._config, {size: rows_of[row] for size, rows_of in dense.items()}, sparse)
+            digests.append((passage.chunk.id, passage.chunk.version, own))
+        self._records.put_digests(digests)
         if self._built and self._shard.retrieve([point.id for point in points], False, False):
             self._marks.before_removal()
         self._shard.update(edge.UpdateOperation.upsert_points(points))
@@ -166,7 +172,15 @@ class EdgeIndex:
     def remove_chunks(self, ids: Sequence[str]) -> int:
         """Remove these chunks, and nothing that is not a chunk."""
         known = [str(one) for one in uuids(ids)]
-        return self._remove(models.HasIdCondition(has_id=list(known))) if known else 0
+        if not known:
+            return 0
+        removed = self._remove(models.HasIdCondition(has_id=list(known)))
+        self._records.remove_digests(known)
+        return removed
+
+    def unsound(self, ids: Sequence[str]) -> list[str]:
+        """Those of these chunks that are not as they were written."""
+        return unsound(self._shard, self._config, uuids(ids), self._records.digests(ids))
 
     def _remove(self, which: models.Condition) -> int:
         where = models.Filter(must=[keyword("type", CHUNK), which])
@@ -243,10 +257,7 @@ class EdgeIndex:
             vectors: Any = record.vector or {}
             payloads.append(record.payload or {})
             rows.append(vectors[name])
-            terms = vectors.get(SPARSE) or edge.SparseVector(indices=[], values=[])
-            sparse.append(
-                SparseVector(np.array(terms.indices, np.uint32), np.array(terms.values, np.float32))
-            )
+            sparse.append(sparse_of(record))
         dense = np.array(rows, np.float32).reshape(len(rows), self._config.dimensions[0])
         return payloads, dense, sparse
 
@@ -259,10 +270,12 @@ class EdgeIndex:
         wanted = range(max(first, 0), chunks if end is None else min(end, chunks))
         return [Chunk(document_id, version, one, 0, 1, " ").id for one in wanted]
 
-    def list_chunks(self, after: str | None, limit: int) -> list[ChunkKey]:
-        """A page of all chunks."""
-        where = models.Filter(must=[keyword("type", CHUNK)])
-        page = scroll_after(self._shard, where, list(_KEY), after, limit)
+    def list_chunks(self, after: str | None, limit: int, where: Filter | None) -> list[ChunkKey]:
+        """A page of all chunks, or of the visible ones that match."""
+        which = models.Filter(must=[keyword("type", CHUNK)])
+        if where is not None:
+            which = visible(self._manifests.hidden(), where, self._config.apart)
+        page = scroll_after(self._shard, which, list(_KEY), after, limit)
         return [ChunkKey(str(one.id), **(one.payload or {})) for one in page]
 
     def languages(self) -> list[str]:

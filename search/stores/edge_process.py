@@ -37,6 +37,7 @@ READS = frozenset(
         "read_chunks",
         "read_points",
         "list_chunks",
+        "unsound",
         "languages",
         "count",
         "facets",

@@ -1,4 +1,4 @@
-"""The embedded index's records, in a SQLite file of their own beside the engine's files.
+"""The embedded index's records, in a SQLite file of their own next to the engine's files.
 
 A second copy of what the points say: damage to one leaves the other. So nothing that befalls this file stops
 the index. A file that is no longer readable is set aside, what is still whole in it moves to a fresh one, and
@@ -25,9 +25,14 @@ CREATE TABLE IF NOT EXISTS records (
     PRIMARY KEY (document_id, version)
 );
 CREATE INDEX IF NOT EXISTS by_version ON records (version);
+CREATE TABLE IF NOT EXISTS digests (
+    chunk TEXT NOT NULL PRIMARY KEY, version TEXT NOT NULL, digest BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS digests_by_version ON digests (version);
 """
 _COLUMNS = "document_id, version, manifest, chunks, checksum"
 _PUT = f"INSERT OR REPLACE INTO records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
+_PUT_DIGEST = "INSERT OR REPLACE INTO digests (chunk, version, digest) VALUES (?, ?, ?)"
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _JOURNAL_LIMIT = 16 * 2**20
 
@@ -87,9 +92,36 @@ class RecordFile:
         """Remove the records of these versions."""
 
         def remove(database: sqlite3.Connection) -> None:
-            database.executemany("DELETE FROM records WHERE version = ?", [(one,) for one in versions])
+            for table in ("records", "digests"):
+                database.executemany(f"DELETE FROM {table} WHERE version = ?", [(one,) for one in versions])
 
         self._do("removing records", remove)
+
+    def put_digests(self, digests: Sequence[tuple[str, str, bytes]]) -> None:
+        """Keep what chunks' vectors were: chunk id, version, digest of each."""
+
+        def write(database: sqlite3.Connection) -> None:
+            database.executemany(_PUT_DIGEST, digests)
+
+        self._do("writing digests", write, make=True)
+
+    def digests(self, chunks: Sequence[str]) -> dict[str, bytes]:
+        """The digests of these chunks' vectors; chunks of indexes of earlier versions have none."""
+
+        def read(database: sqlite3.Connection) -> dict[str, bytes]:
+            query = "SELECT digest FROM digests WHERE chunk = ?"
+            found = ((one, database.execute(query, (one,)).fetchone()) for one in chunks)
+            return {one: bytes(row[0]) for one, row in found if row is not None}
+
+        return self._do("reading digests", read) or {}
+
+    def remove_digests(self, chunks: Sequence[str]) -> None:
+        """Forget the digests of these chunks."""
+
+        def remove(database: sqlite3.Connection) -> None:
+            database.executemany("DELETE FROM digests WHERE chunk = ?", [(one,) for one in chunks])
+
+        self._do("removing digests", remove)
 
     def close(self) -> None:
         """Let go of the file; the next call opens it again."""
@@ -139,6 +171,7 @@ class RecordFile:
             for row in _readable(self._path):
                 database.execute(_PUT, _values(row))
                 saved.add((row.document_id, row.version))
+            database.executemany(_PUT_DIGEST, _readable_digests(self._path))
         # The journal first: one that stayed would be played into the fresh file.
         for ending in ("-wal", ""):
             if Path(f"{self._path}{ending}").exists():
@@ -178,6 +211,16 @@ def _readable(path: Path) -> Iterator[Row]:
                 return
             except (sqlite3.DatabaseError, TypeError, AttributeError, ValueError) as error:
                 _log.warning("%s: reading %s ended early: %s", path, direction, error)
+
+
+def _readable_digests(path: Path) -> Iterator[tuple[str, str, bytes]]:
+    """Digests of a damaged file, up to where it cannot be read; a chunk can do without."""
+    with closing(sqlite3.connect(path)) as database:
+        database.text_factory = _text
+        try:
+            yield from database.execute("SELECT chunk, version, digest FROM digests ORDER BY chunk")
+        except sqlite3.DatabaseError as error:
+            _log.warning("%s: reading digests ended early: %s", path, error)
 
 
 def _text(raw: bytes) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from embedder.types import Vectors
 from search.facets import Facets, check_key, count
-from search.stores.dense import check_query, check_vectors, prefix
+from search.stores.dense import check_query, check_vectors, prefix, unsound_vectors
 from search.stores.exact import Entry, bm25_scores, dense_scores
 from search.stores.filters import check, matches, told
 from search.stores.newest import check_row, order_key
@@ -241,12 +241,22 @@ class MemoryStore:
             ]
         return sorted(found, key=lambda one: one[0])
 
-    def list_chunks(self, *, after: str | None = None, limit: int = 10_000) -> list[ChunkKey]:
+    def unsound(self, ids: Sequence[str]) -> list[str]:
+        """See `Store.unsound`."""
+        return unsound_vectors(self.read_points, ids)
+
+    def list_chunks(
+        self, *, after: str | None = None, limit: int = 10_000, where: Filter | None = None
+    ) -> list[ChunkKey]:
         """See `Store.list_chunks`."""
         check_cursor(after)
         with self._lock:
             self._check_open()
-            page = sorted(one for one in self._entries if after is None or one > after)[:limit]
+            if where is not None:
+                check(where)
+            entries = self._entries if where is None else self._visible()
+            found = [one for one, entry in entries.items() if _matching(where, entry)]
+            page = sorted(one for one in found if after is None or one > after)[:limit]
             return [self._entries[one].key for one in page]
 
     def newest(self, *, after: tuple[str, str] | None = None, limit: int = 100) -> list[tuple[str, str]]:

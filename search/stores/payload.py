@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import uuid
@@ -116,7 +117,8 @@ def passage_from(payload: Mapping[str, Any]) -> Passage:
 
 
 def manifest_payload(manifest: Manifest) -> Payload:
-    """One JSON string that loses nothing, beside the few fields that are filtered by."""
+    """One JSON string that loses nothing, its checksum, and the few fields that are filtered by."""
+    text = manifest_json(manifest)
     return {
         "type": MANIFEST,
         "document_id": manifest.id,
@@ -126,7 +128,8 @@ def manifest_payload(manifest: Manifest) -> Payload:
         "hidden": list(manifest.hidden),
         "live": manifest.live,
         "chunks": manifest.chunks,
-        "manifest": manifest_json(manifest),
+        "manifest": text,
+        "sum": hashlib.blake2b(text.encode("ascii"), digest_size=8).hexdigest(),
     }
 
 

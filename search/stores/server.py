@@ -17,7 +17,7 @@ from embedder.types import Vectors
 from search.facets import Facets, check_key, count
 from search.plan import DensePlan
 from search.stores import server_schema
-from search.stores.dense import check_query, check_vectors
+from search.stores.dense import check_query, check_vectors, unsound_vectors
 from search.stores.filters import check
 from search.stores.newest import check_row
 from search.stores.payload import (
@@ -243,12 +243,27 @@ class ServerStore:
         payloads, vectors = self._reads.points(ids)
         return [passage_from(payload) for payload in payloads], vectors
 
-    def list_chunks(self, *, after: str | None = None, limit: int = 10_000) -> list[ChunkKey]:
+    def unsound(self, ids: Sequence[str]) -> list[str]:
+        """See `Store.unsound`."""
+        return unsound_vectors(self.read_points, ids)
+
+    def list_chunks(
+        self, *, after: str | None = None, limit: int = 10_000, where: Filter | None = None
+    ) -> list[ChunkKey]:
         """See `Store.list_chunks`."""
         check_cursor(after)
         self._check_open()
-        where = models.Filter(must=[keyword("type", CHUNK)])
-        page = self._points.scroll(where, list(_KEY), after, limit)
+        if where is None:
+            every = models.Filter(must=[keyword("type", CHUNK)])
+            page = self._points.scroll(every, list(_KEY), after, limit)
+        else:
+            check(where)
+
+            def read(sight: Sight) -> list[models.Record]:
+                matching = visible(sight.hidden, where, self._config.apart)
+                return self._points.scroll(matching, list(_KEY), after, limit)
+
+            page = self._reads.steadily(read)
         return [ChunkKey(str(one.id), **(one.payload or {})) for one in page]
 
     def newest(self, *, after: tuple[str, str] | None = None, limit: int = 100) -> list[tuple[str, str]]:

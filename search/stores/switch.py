@@ -235,10 +235,17 @@ class SwitchStore:
         with self._open() as store:
             return store.read_points(ids)
 
-    def list_chunks(self, *, after: str | None = None, limit: int = 10_000) -> list[ChunkKey]:
+    def unsound(self, ids: Sequence[str]) -> list[str]:
+        """See `Store.unsound`."""
+        with self._open() as store:
+            return store.unsound(ids)
+
+    def list_chunks(
+        self, *, after: str | None = None, limit: int = 10_000, where: Filter | None = None
+    ) -> list[ChunkKey]:
         """See `Store.list_chunks`."""
         with self._open() as store:
-            return store.list_chunks(after=after, limit=limit)
+            return store.list_chunks(after=after, limit=limit, where=where)
 
     def languages(self) -> list[str]:
         """See `Store.languages`."""
