@@ -81,6 +81,7 @@ class Service:
         self.metrics = Metrics()
         self._opened: dict[tuple[str, str], Opened] = {}
         self._unchecked: set[tuple[str, str]] = set()
+        self._write_locks: dict[tuple[str, str], threading.RLock] = {}
         self._pool = ParserPool(
             READERS,
             deadline_s=settings.parse_seconds,
@@ -166,30 +167,49 @@ class Service:
                 self._opened.pop(key).store.close()
 
     @contextmanager
-    def unchecked(self, tenant: str, collection: str) -> Iterator[Opened]:
-        """A damaged index, for what verifies and repairs it; nobody else opens it meanwhile.
+    def closed(self, tenant: str, collection: str) -> Iterator[None]:
+        """Close a damaged index, and refuse to open it meanwhile.
 
         Raises:
-            StoreUnavailableError: it is open, so it is not damaged, or it is being repaired already.
-            StoreDamagedError: the engine cannot read it at all.
+            StoreUnavailableError: it is being verified or repaired already.
         """
         key = (tenant, collection)
         with self._guard:  # whoever is opening it now has come to an end, and whoever comes later is refused
-            if key in self._opened or key in self._unchecked:
+            if key in self._unchecked:
                 raise StoreUnavailableError(
                     f"the index of {collection!r} is in use; verify again in a moment"
                 )
             self._unchecked.add(key)
+            opened = self._opened.pop(key, None)
         try:
+            if opened is not None:
+                opened.store.held().store.close()
+                opened.store.close()
+            yield
+        finally:
+            with self._guard:
+                self._unchecked.discard(key)
+
+    @contextmanager
+    def unchecked(self, tenant: str, collection: str) -> Iterator[Opened]:
+        """A damaged index, for what verifies and repairs it; nobody else opens it meanwhile.
+
+        Raises:
+            StoreUnavailableError: it is being verified or repaired already.
+            StoreDamagedError: the engine cannot read it at all.
+        """
+        with self.closed(tenant, collection):
             generation = catalog.path_of(self.data, tenant, collection)
             store = EdgeStore(generation, catalog.read_config(generation), self._lock_fd, unchecked=True)
             try:
                 yield assemble(self, tenant, collection, SwitchStore(Held(store, lambda _: None)))
             finally:
                 store.close()
-        finally:
-            with self._guard:
-                self._unchecked.discard(key)
+
+    def write_lock(self, tenant: str, collection: str) -> threading.RLock:
+        """The lock of a collection that a worker's writes and a repair hold, one at a time."""
+        with self._guard:
+            return self._write_locks.setdefault((tenant, collection), threading.RLock())
 
     def work(self, progress: Callable[[Report], None], stop: Callable[[], bool]) -> Work:
         """The seams of a job that reads files."""
@@ -287,7 +307,12 @@ class Service:
 
     def open_store(self, generation: Path, config: IndexConfig) -> Store:
         """Open a generation's folder; how it is asked is as set now, however it was built."""
-        return EdgeStore(generation, config.asked_by(asking(self.settings)), self._lock_fd)
+        return EdgeStore(
+            generation,
+            config.asked_by(asking(self.settings)),
+            self._lock_fd,
+            question_seconds=self.settings.question_seconds,
+        )
 
     def take_over(self, tenant: str, collection: str, store: Store, folder: Path | None) -> None:
         """Let another generation answer from now on; only while its `SwitchStore` is `switching`."""
@@ -350,8 +375,9 @@ class Service:
 
     def for_writing(self, tenant: str, collection: str) -> Index:
         """The index for the one job that runs: what a job before it left in flight is finished first."""
-        index = self.open(tenant, collection, create=True).index
-        commit.recover(index.store)
+        with self.write_lock(tenant, collection):  # a worker's walk is in flight, and is not to be swept
+            index = self.open(tenant, collection, create=True).index
+            commit.recover(index.store)
         return index
 
     def after_writing(self, tenant: str, collection: str) -> None:

@@ -59,7 +59,7 @@ class Link:
         self._service = service
         self._path = path
         self._guard = threading.Lock()
-        self._locks: dict[tuple[str, str], threading.Lock] = {}
+        self._used: set[tuple[str, str]] = set()
         self._unsettled: set[tuple[str, str]] = set()
         self._open: set[Connection] = set()
         self._closing = False
@@ -77,9 +77,10 @@ class Link:
         self._listener.close()
         self._thread.join()
         with self._guard:
-            locks = list(self._locks.values())
-        for lock in locks:  # whoever writes has come to its end, and nobody begins
-            lock.acquire()
+            used = sorted(self._used)
+        for key in used:  # whoever writes has come to its end, and nobody begins
+            with self._lock(key):
+                pass
         with self._guard:
             for connection in self._open:
                 with contextlib.suppress(OSError), socket.socket(fileno=connection.fileno()) as shared:
@@ -141,10 +142,10 @@ class Link:
 
     def _write(self, method: str, key: tuple[str, str], arguments: tuple[Any, ...]) -> Any:
         """One at a time in a collection, so that what a failed one left can be settled by the next."""
-        store = self._service.open(*key).store
         with self._lock(key):
             if self._closing:
                 raise StoreUnavailableError("the owner of the data lets go of it; ask the next one")
+            store = self._service.open(*key).store  # a repair before it may have opened it anew
             if key in self._unsettled:
                 commit.recover(store)
                 self._unsettled.discard(key)
@@ -156,9 +157,11 @@ class Link:
             self._unsettled.discard(key)
             return answer
 
-    def _lock(self, key: tuple[str, str]) -> threading.Lock:
+    def _lock(self, key: tuple[str, str]) -> threading.RLock:
+        """A collection's lock, which a repair by the owner holds too."""
         with self._guard:
-            return self._locks.setdefault(key, threading.Lock())
+            self._used.add(key)
+        return self._service.write_lock(*key)
 
 
 def _write_for(

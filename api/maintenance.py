@@ -1,11 +1,11 @@
-"""What keeps an index whole: verify and repair, as jobs of the service."""
+"""Verify and repair of an index, as jobs of the service."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from api import mending, stores
@@ -14,11 +14,15 @@ from api.errors import ApiError
 from ingest import repair as repairing
 from ingest.jobs import Job
 from ingest.pipeline import Index
+from ingest.repair import Verdict
 from ingest.report import Report
+from ingest.sync import Work
 from search.stores import catalog
+from search.stores.edge_records import has_records
 from search.types import StoreDamagedError
 
 logger = logging.getLogger(__name__)
+_ASIDE = "shard.unreadable"
 
 
 def verify(service: Service, tenant: str, collection: str, *, repair: bool) -> Job:
@@ -36,74 +40,126 @@ def verify(service: Service, tenant: str, collection: str, *, repair: bool) -> J
 
     def run(job: Job, progress: Callable[[Report], None], stop: Callable[[], bool]) -> Report:
         report = Report()
+        ladder = _Ladder(service, (tenant, collection), service.work(progress, stop), report)
         paused = service.rebuilds.paused()  # what is built meanwhile would be built from what is being mended
-        with paused, _index(service, tenant, collection, repair=repair) as (index, ended):
-            verdict = repairing.verify(index, service.work(progress, stop), report, mend=repair)
-            found = verdict.findings
-            report.documents, report.chunks, report.current = found.documents, found.chunks, ""
-            job.result = verdict.as_dict()
-            if not stop():
-                ended(not verdict.unrepaired)
+        alone = service.write_lock(tenant, collection) if repair else nullcontext()
+        with paused, alone:
+            verdict = ladder.repaired() if repair else ladder.verified()
+        found = verdict.findings
+        report.documents, report.chunks, report.current = found.documents, found.chunks, ""
+        job.result = verdict.as_dict()
         progress(report)
         return report
 
     return service.jobs.submit(tenant, collection, "", run)
 
 
-Ended = Callable[[bool], object]
+class _Ladder:
+    """A verify or repair of one index, in up to three steps.
 
-
-@contextmanager
-def _index(service: Service, tenant: str, collection: str, *, repair: bool) -> Iterator[tuple[Index, Ended]]:
-    """The index to verify, damaged or not, and what to call when the work is done (True: and all is well)."""
-    try:
-        opened = service.open(tenant, collection)
-    except StoreDamagedError as error:
-        if stores.is_remote(service.catalog):
-            raise
-        logger.warning("verifying a damaged index: %s", error)
-    else:
-        yield opened.index, lambda well: None
-        return
-    if not repair:
-        with service.unchecked(tenant, collection) as opened:
-            yield opened.index, lambda well: None
-        return
-    generation = catalog.path_of(service.data, tenant, collection)
-    aside = generation / "shard.unreadable"
-    with _readable(service, tenant, collection, generation / "shard", aside) as index:
-        mending.begin(generation)
-
-        def ended(well: bool) -> None:
-            index.store.flush()
-            if well and index.store.list_records(limit=1):
-                shutil.rmtree(aside, ignore_errors=True)
-            mending.end(generation)
-
-        yield index, ended
-
-
-@contextmanager
-def _readable(service: Service, tenant: str, collection: str, shard: Path, aside: Path) -> Iterator[Index]:
-    """The unchecked index; where the engine cannot read its files, an empty one to fill from the records.
-
-    The unreadable files stay in `aside` meanwhile.
-
-    Raises:
-        StoreDamagedError: they cannot be read, and there are no records either.
+    The index is opened as usual; then unchecked, as a damaged one; then filled again from its records. Each
+    step is taken when the one before raises StoreDamagedError.
     """
-    with ExitStack() as stack:
+
+    def __init__(self, service: Service, key: tuple[str, str], work: Work, report: Report) -> None:
+        self._service = service
+        self._key = key
+        self._work = work
+        self._report = report
+
+    def verified(self) -> Verdict:
+        """Name what differs; nothing is changed.
+
+        Raises:
+            StoreDamagedError: the engine cannot read the index at all.
+        """
         try:
-            opened = stack.enter_context(service.unchecked(tenant, collection))
+            return self._verify(self._service.open(*self._key).index)
         except StoreDamagedError as error:
+            self._only_here(error)
+        with self._service.unchecked(*self._key) as opened:
+            return self._verify(opened.index)
+
+    def repaired(self) -> Verdict:
+        """Name what differs and put it right.
+
+        Raises:
+            StoreDamagedError: the engine cannot read the index, and there are no records.
+        """
+        try:
+            return self._mend_opened()
+        except StoreDamagedError as error:
+            self._only_here(error)
+        try:
+            with self._service.unchecked(*self._key) as opened:
+                first = self._mend(opened.index)
+            return first if self._work.stop() else first.joined(self._mend_opened())
+        except StoreDamagedError as error:
+            logger.warning("%s; the index is filled again from the records", error)
+        with self._filled() as index:
+            first = self._mend(index)
+        return first if self._work.stop() else first.joined(self._mend_opened())
+
+    def _verify(self, index: Index) -> Verdict:
+        return repairing.verify(index, self._work, self._report)
+
+    def _mend_opened(self) -> Verdict:
+        """Mend an index that can be opened as usual, where needed by a copy into a fresh generation."""
+        index = self._service.open(*self._key).index
+
+        def renew() -> None:
+            self._service.rebuilds.renew(*self._key, self._work.stop)
+
+        remote = stores.is_remote(self._service.catalog)
+        renewed = None if remote else renew
+        return repairing.verify(index, self._work, self._report, mend=True, renew=renewed)
+
+    def _mend(self, index: Index) -> Verdict:
+        """Mend an index that nobody else may open meanwhile, nor after a repair that was interrupted."""
+        generation = self._generation()
+        mending.begin(generation)
+        verdict = repairing.verify(index, self._work, self._report, mend=True)
+        if not self._work.stop():
+            index.store.flush()
+            if not verdict.unrepaired and index.store.list_records(limit=1):
+                shutil.rmtree(generation / _ASIDE, ignore_errors=True)
+            mending.end(generation)
+        return verdict
+
+    @contextmanager
+    def _filled(self) -> Iterator[Index]:
+        """An empty index in place of the one that cannot be read, to be filled from the records.
+
+        The unreadable files stay aside meanwhile, those of the first of several attempts.
+
+        Raises:
+            StoreDamagedError: there are no records.
+        """
+        generation = self._generation()
+        shard, aside = generation / "shard", generation / _ASIDE
+        with self._service.closed(*self._key):
+            if not has_records(generation):
+                raise StoreDamagedError(
+                    f"the index in {generation} cannot be read, and there are no records to restore it from; "
+                    "restore a backup, or remove the collection and ingest its sources again"
+                )
             if aside.exists():
-                raise
-            logger.warning("%s; it is filled again from the records", error)
-            shard.rename(aside)
-            opened = stack.enter_context(service.unchecked(tenant, collection))
-            if not opened.store.list_records(limit=1):
-                stack.close()
-                shutil.rmtree(shard)
-                aside.rename(shard)
-                raise
-        yield opened.index
+                shutil.rmtree(shard, ignore_errors=True)
+            elif shard.exists():
+                shard.rename(aside)
+            mending.begin(generation)
+        with self._service.unchecked(*self._key) as opened:
+            yield opened.index
+
+    def _generation(self) -> Path:
+        return catalog.path_of(self._service.data, *self._key)
+
+    def _only_here(self, error: StoreDamagedError) -> None:
+        """Log damage to files here; on a server nothing can be done about it.
+
+        Raises:
+            StoreDamagedError: the index is on a server.
+        """
+        if stores.is_remote(self._service.catalog):
+            raise error
+        logger.warning("verifying a damaged index: %s", error)

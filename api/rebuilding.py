@@ -187,15 +187,25 @@ class Rebuilds:
             message = "a Qdrant server optimises its collections by itself; there is nothing to do here"
             raise ApiError(409, "server_optimises", message)
 
-        def target(stop: Stop) -> Target:
-            planned = self._home(key).planned()
-            if planned is not None and planned.purpose not in _GIVES_WAY:
-                raise ApiError(
-                    409, "migration_begun", "a migration of this collection is begun; run it to its end first"
-                )
-            return Target(self._home(key), succession.OPTIMISE, self._planned_config(key))
+        return self._submit(key, lambda stop: self._target_alike(key))
 
-        return self._submit(key, target)
+    def renew(self, tenant: str, collection: str, stop: Stop) -> None:
+        """Copy an embedded index into a fresh generation, which has its indexes made anew; while `paused`.
+
+        Raises:
+            ApiError: 409, a migration of this collection is begun.
+            StoreError, StoppedError: as `rebuild`.
+        """
+        key = (tenant, collection)
+        self._rebuild(key, self._target_alike(key), stop, lambda uri: None)
+
+    def _target_alike(self, key: Key) -> Target:
+        planned = self._home(key).planned()
+        if planned is not None and planned.purpose not in _GIVES_WAY:
+            raise ApiError(
+                409, "migration_begun", "a migration of this collection is begun; run it to its end first"
+            )
+        return Target(self._home(key), succession.OPTIMISE, self._planned_config(key))
 
     def migrate(self, tenant: str, collection: str, model: str | None) -> Job:
         """Queue the change to another model; None goes back to the one before.

@@ -55,6 +55,13 @@ class Settings(BaseSettings):
         None, description="file of the authority that signed the server's certificate; else the system's"
     )
     store_timeout: int = Field(10, ge=1, description="seconds the server has for one request")
+    question_seconds: float = Field(
+        15.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="a question waits so long for the embedded index; a process of it that hangs is replaced "
+        "then",
+    )
     store_retries: int = Field(2, ge=0, le=20, description="times a request that failed is made again")
     store_shards: int = Field(0, ge=0, description="shards of a new collection; 0 leaves it to the server")
     store_replicas: int = Field(1, ge=1, description="copies of each shard of a new collection")

@@ -18,6 +18,7 @@ _LISTS = {
     "stale": "stale",
     "damaged_records": "record",
     "differing": "differs",
+    "indexes": "index",
 }
 
 
@@ -68,6 +69,8 @@ def _place(one: Mapping[str, Any]) -> str:
 
 
 def _told(one: Mapping[str, Any]) -> str:
+    if str(one["id"]).startswith("index:"):
+        return f"finds {one['chunks']} where {one['of']} match"
     if not one["chunks"]:
         return "what is kept beside its passages"
     of = f" of {one['of']}" if one["of"] else ""

@@ -8,7 +8,7 @@ be repeated, so a repair that was killed goes on with the next one.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,6 +42,14 @@ class Verdict:
     repaired: int = 0
     unrepaired: list[tuple[Finding, str]] = field(default_factory=list)
 
+    def joined(self, later: Verdict) -> Verdict:
+        """This one and that of a later look: all that was found, and what the later one left."""
+        known = {one.id for one in self.findings.all()}
+        for mine, theirs in zip(self.findings.lists(), later.findings.lists(), strict=True):
+            mine += [one for one in theirs if one.id not in known]
+        self.findings.documents, self.findings.chunks = later.findings.documents, later.findings.chunks
+        return Verdict(self.findings, self.repaired + later.repaired, later.unrepaired)
+
     def as_dict(self) -> dict[str, object]:
         """The contract's shape, and more."""
         found = self.findings
@@ -53,12 +61,20 @@ class Verdict:
             "stale": [one.as_dict() for one in found.stale],
             "damaged_records": [one.as_dict() for one in found.damaged_records],
             "differing": [one.as_dict() for one in found.differing],
+            "indexes": [one.as_dict() for one in found.indexes],
             "repaired": self.repaired,
             "unrepaired": [{**one.as_dict(), "message": message} for one, message in self.unrepaired],
         }
 
 
-def verify(index: Index, work: Work, report: Report, *, mend: bool = False) -> Verdict:
+def verify(
+    index: Index,
+    work: Work,
+    report: Report,
+    *,
+    mend: bool = False,
+    renew: Callable[[], object] | None = None,
+) -> Verdict:
     """Hold an index against itself; with `mend`, put right what differs and look again.
 
     To be called with `mend` when no other writer can be at work.
@@ -68,8 +84,14 @@ def verify(index: Index, work: Work, report: Report, *, mend: bool = False) -> V
         work: who parses, who listens, who may stop it.
         report: is kept up to date: `total` and `finished` count documents looked at and findings mended.
         mend: whether to change anything.
+        renew: copies everything into an index made anew, for indexes of the engine that do not agree with the
+            chunks.
+
+    Raises:
+        StoreDamagedError: see `examine`.
     """
     store = index.store
+    analyzer = index.analyzer if _analysed_by(index) else None
     if mend:
         commit.recover(store)
     report.total += store.stats().documents
@@ -78,15 +100,25 @@ def verify(index: Index, work: Work, report: Report, *, mend: bool = False) -> V
         report.finished, report.current = report.finished + 1, uri
         work.progress(report)
 
-    findings = examine(store, looked_at, work.stop)
+    findings = examine(store, looked_at, work.stop, analyzer)
     verdict = Verdict(findings, unrepaired=[(one, _LOST_FOR_GOOD) for one in findings.lost])
     if mend and findings.all() and not work.stop():
         report.total += len(findings.all())
         repair = _Repair(index, work, report)
         repair.run(findings)
+        after = examine(store, stop=work.stop, analyzer=analyzer)
+        if after.indexes and renew is not None and not work.stop():
+            renew()
+            after = examine(store, stop=work.stop, analyzer=analyzer)
         if not work.stop():
-            _judge(verdict, examine(store, stop=work.stop), repair.reasons)
+            _judge(verdict, after, repair.reasons)
     return verdict
+
+
+def _analysed_by(index: Index) -> bool:
+    """Whether the index's terms are those of the analyser in use."""
+    made = index.store.config.fingerprint.get("analyzer")
+    return made == index.analyzer.fingerprint
 
 
 _LOST_FOR_GOOD = (

@@ -94,17 +94,21 @@ class Findings:
     lost: list[Finding] = field(default_factory=list)
     indexes: list[Finding] = field(default_factory=list)
 
+    def lists(self) -> list[list[Finding]]:
+        """Each list, in the order they are to be mended in."""
+        return [
+            self.missing,
+            self.lost,
+            self.orphaned,
+            self.stale,
+            self.damaged_records,
+            self.differing,
+            self.indexes,
+        ]
+
     def all(self) -> list[Finding]:
         """All of them, in the order they are to be mended in."""
-        return [
-            *self.missing,
-            *self.lost,
-            *self.orphaned,
-            *self.stale,
-            *self.damaged_records,
-            *self.differing,
-            *self.indexes,
-        ]
+        return [one for some in self.lists() for one in some]
 
     def add(self, found: Iterable[Finding]) -> None:
         """Put findings of documents into their lists."""

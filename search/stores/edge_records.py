@@ -184,6 +184,15 @@ class RecordFile:
         )
 
 
+def has_records(directory: Path) -> bool:
+    """Whether a generation's folder holds any record; to be called while no worker has the file open."""
+    records = RecordFile(directory)
+    try:
+        return bool(records.page(None, 1))
+    finally:
+        records.close()
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path)
     database.text_factory = _text

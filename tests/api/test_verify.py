@@ -25,7 +25,7 @@ from search.stores import catalog
 from search.types import StoreUnavailableError
 
 QUESTIONS = ("kelp7x2 harvest of the stations", "seals fled logs11", "paper 3 of the office")
-LISTS = ("missing", "orphaned", "stale", "damaged_records", "differing", "unrepaired")
+LISTS = ("missing", "orphaned", "stale", "damaged_records", "differing", "indexes", "unrepaired")
 
 
 def fill(folder: Path) -> list[Path]:
@@ -368,9 +368,9 @@ def test_a_cancelled_verify_says_so(
     hand_in(admin, "The kettle on the bridge is broken.")
     real = maintenance.repairing.verify
 
-    def cancelled(index: Any, work: Any, report: Any, *, mend: bool) -> Any:
+    def cancelled(index: Any, work: Any, report: Any, **how: Any) -> Any:
         service.jobs.cancel(service.jobs.all("default")[0])
-        return real(index, work, report, mend=mend)
+        return real(index, work, report, **how)
 
     monkeypatch.setattr(maintenance.repairing, "verify", cancelled)
     job = verify(admin, finish, repair=True)

@@ -413,6 +413,7 @@ def test_a_verify_alone_changes_nothing_and_says_what_a_person_and_a_program_nee
         "stale",
         "damaged_records",
         "differing",
+        "indexes",
         "repaired",
         "unrepaired",
     }
