@@ -29,10 +29,16 @@ def tiles(chunks: Sequence[Chunk], characters: int) -> bool:
 
 def fetch_version(store: Store, manifest: Manifest) -> list[Passage]:
     """The chunks there are of a manifest's live version, in order; the manifest need not be in the store."""
-    live = manifest.live or ""
-    wanted = [chunk_id(manifest.id, live, ordinal) for ordinal in range(manifest.chunks)] if live else []
+    wanted = _chunk_ids(manifest)
     pages = (wanted[start : start + _IDS] for start in range(0, len(wanted), _IDS))
     return [passage for page in pages for passage in store.fetch(page)]
+
+
+def _chunk_ids(manifest: Manifest) -> list[str]:
+    """The ids of the live version's chunks, in order."""
+    if manifest.live is None:
+        return []
+    return [chunk_id(manifest.id, manifest.live, ordinal) for ordinal in range(manifest.chunks)]
 
 
 def read_version(
@@ -46,7 +52,7 @@ def read_version(
         analyzer: that of the index; its terms for a chunk are held against those that are stored.
     """
     passages = fetch_version(store, manifest)
-    ids = [passage.chunk.id for passage in passages]
+    ids = _chunk_ids(manifest)  # a damaged passage may not know its own
     unsound: set[str] = set()
     for start in range(0, len(ids), _PAGE):
         page = ids[start : start + _PAGE]
@@ -54,7 +60,7 @@ def read_version(
         if analyzer is not None:
             whole = [one for one in page if one not in unsound]
             unsound |= _other_terms(store, whole, analyzer)
-    return passages, [one.chunk.ordinal for one in passages if one.chunk.id in unsound]
+    return passages, [ordinal for ordinal, one in enumerate(ids) if one in unsound]
 
 
 def _other_terms(store: Store, ids: Sequence[str], analyzer: Analyzer) -> set[str]:

@@ -17,10 +17,10 @@ from search.stores import newest
 from search.stores.convert import query_request, to_filter
 from search.stores.dense import prefix, vector_name
 from search.stores.edge_facets import values_of
-from search.stores.edge_faults import EngineErrors
+from search.stores.edge_faults import EngineErrors, unreadable
 from search.stores.edge_fields import BYTES as INDEX_BYTES
 from search.stores.edge_fields import MetadataIndexes
-from search.stores.edge_manifests import ManifestTable, scroll_after, uuids
+from search.stores.edge_manifests import ManifestTable, manifests, scroll_after, uuids
 from search.stores.edge_process import Ranked
 from search.stores.edge_ranking import ranked_lists
 from search.stores.edge_records import RecordFile
@@ -257,7 +257,10 @@ class EdgeIndex:
             vectors: Any = record.vector or {}
             payloads.append(record.payload or {})
             rows.append(vectors[name])
-            sparse.append(sparse_of(record))
+            try:
+                sparse.append(sparse_of(record))
+            except ValueError as error:
+                raise unreadable(f"reading {record.id}", error) from error
         dense = np.array(rows, np.float32).reshape(len(rows), self._config.dimensions[0])
         return payloads, dense, sparse
 
@@ -295,8 +298,11 @@ class EdgeIndex:
 
     def stats(self) -> StoreStats:
         """Counts, and the space taken on disk."""
-        live = models.IsEmptyCondition(is_empty=models.PayloadField(key="live"))
-        documents = self._count(models.Filter(must=[keyword("type", MANIFEST)], must_not=[live]))
+        if isinstance(self._shard, SoundShard):  # the engine would read, and fail at, every damaged payload
+            documents = sum(one["live"] is not None for one in manifests(self._shard, ["live"]))
+        else:
+            live = models.IsEmptyCondition(is_empty=models.PayloadField(key="live"))
+            documents = self._count(models.Filter(must=[keyword("type", MANIFEST)], must_not=[live]))
         chunks = self._count(visible(self._manifests.hidden()))
         return StoreStats(documents, chunks, self._count(visible(())) - chunks, disk_bytes(self._directory))
 

@@ -115,10 +115,10 @@ def unsound(
         if payload["type"] == MANIFEST:
             manifests.add(str(record.id))
             continue
-        rows = _rows(config, record)
-        if rows is not None:
+        rows, sparse = _rows(config, record), _terms(record)
+        if rows is not None and sparse is not None:
             known = digests.get(str(record.id))
-            if _fits(config, rows) if known is None else digest(config, rows, sparse_of(record)) == known:
+            if _fits(config, rows) if known is None else digest(config, rows, sparse) == known:
                 whole[str(record.id)] = rows
     silent = _silent(shard, config, whole)
     return sorted((here - whole.keys() - manifests) | silent)
@@ -139,6 +139,14 @@ def _rows(config: IndexConfig, record: Any) -> dict[int, Floats] | None:
             return None
         rows[size] = row
     return rows
+
+
+def _terms(record: Any) -> SparseVector | None:
+    """A point's terms; None where a weight is not finite."""
+    try:
+        return sparse_of(record)
+    except ValueError:
+        return None
 
 
 def _fits(config: IndexConfig, rows: Mapping[int, Floats]) -> bool:

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from api import maintenance, mending, verify_cli
 from api.app import Admin, create_app
 from api.build import Service
 from api.cli import app
+from api.link import Link
 from search.stores import catalog
 from search.types import StoreUnavailableError
 
@@ -275,6 +278,99 @@ def test_an_engine_whose_files_cannot_be_read_is_filled_again_from_the_records(
     assert (len(result["missing"]), result["repaired"], result["unrepaired"]) == (60, 60, [])
     assert state(admin) == filled
     assert sorted(path.name for path in shard.parent.iterdir() if "unreadable" in path.name) == []
+
+
+def files(data: Path, pattern: str) -> Path:
+    """The one file of the engine whose path ends so."""
+    (found,) = (generation_of(data) / "shard" / "segments").glob(f"*/{pattern}")
+    return found
+
+
+def scramble(path: Path, start: int, length: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[start : start + length] = bytes(one ^ 0x5A for one in data[start : start + length])
+    path.write_bytes(data)
+
+
+def test_a_damaged_page_of_payloads_is_restored_from_the_records(
+    filled: dict[str, Any],
+    data: Path,
+    sources_gone: None,
+    open_again: Callable[[], Service],
+    finish: Callable[..., Any],
+) -> None:
+    page = files(data, "payload_storage/page_0.dat")
+    scramble(page, len(page.read_bytes().rstrip(b"\0")) // 2, 40)
+    admin = TestClient(Admin(create_app(open_again())))
+    named = verify(admin, finish)
+    assert named["status"] == "completed"
+    assert not clean(named["result"])
+    repaired = verify(admin, finish, repair=True)
+    assert (repaired["status"], repaired["result"]["unrepaired"]) == ("completed", [])
+    assert state(admin) == filled
+    assert clean(verify(admin, finish)["result"])
+
+
+def test_a_damaged_id_map_is_restored_from_the_records(
+    filled: dict[str, Any],
+    data: Path,
+    sources_gone: None,
+    open_again: Callable[[], Service],
+    finish: Callable[..., Any],
+) -> None:
+    scramble(files(data, "mutable_id_tracker.mappings"), 200, 1000)
+    admin = TestClient(Admin(create_app(open_again())))
+    refused = admin.post("/search", json={"query": "kelp"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (500, "index_damaged")
+    assert "latewood verify --repair" in refused.json()["error"]["message"]
+    repaired = verify(admin, finish, repair=True)
+    assert (repaired["status"], repaired["result"]["unrepaired"]) == ("completed", [])
+    assert state(admin) == filled
+
+
+def test_a_damaged_index_of_a_filter_is_named_and_made_anew(
+    filled: dict[str, Any],
+    data: Path,
+    sources_gone: None,
+    open_again: Callable[[], Service],
+    finish: Callable[..., Any],
+) -> None:
+    page = files(data, "payload_index/*kind-map/page_0.dat")
+    kind = next(one["kind"] for one in filled["documents"].values())
+    scramble(page, page.read_bytes().index(kind.encode()), 1)
+    admin = TestClient(Admin(create_app(open_again())))
+    (named,) = verify(admin, finish)["result"]["indexes"]
+    assert (named["code"], named["id"]) == ("filter_differs", "index:kind")
+    before = generation_of(data)
+    result = verify(admin, finish, repair=True)["result"]
+    assert (result["repaired"], result["unrepaired"]) == (1, [])
+    assert generation_of(data) != before
+    assert state(admin) == filled
+
+
+def test_a_repair_holds_the_lock_that_workers_write_under(
+    service: Service,
+    admin: TestClient,
+    finish: Callable[..., Any],
+    hand_in: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    hand_in(admin, "The kettle on the bridge is broken.")
+    key = ("default", "default")
+    real, free = maintenance.repairing.verify, list[bool]()
+
+    def watched(*args: Any, **how: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            lock = service.write_lock(*key)
+            free.append(pool.submit(lock.acquire, blocking=False).result(timeout=60))
+        return real(*args, **how)
+
+    monkeypatch.setattr(maintenance.repairing, "verify", watched)
+    verify(admin, finish, repair=True)
+    assert free == [False]
+    with closing(Link(service, tmp_path / "w.sock")) as link:
+        assert link._lock(key) is service.write_lock(*key)
 
 
 @pytest.mark.soak

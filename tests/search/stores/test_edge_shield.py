@@ -104,6 +104,59 @@ def test_a_worker_that_is_stuck_each_time_is_an_error_not_a_wait(open_edge, kit,
     assert store.list_chunks() == []
 
 
+def test_a_question_has_a_deadline_of_its_own(open_edge, kit, monkeypatch):
+    class Sticking(WorkerProcess):
+        def ask(self, method, arguments):
+            if method == "search":
+                os.kill(self.pid, signal.SIGSTOP)
+            return super().ask(method, arguments)
+
+    monkeypatch.setattr(edge_module, "WorkerProcess", Sticking)
+    store = open_edge(question_seconds=1.0)
+    with pytest.raises(StoreUnavailableError, match=r"no answer for 1 s .* 2 times in search .* try again"):
+        store.search(kit.legs("oak"))
+    assert store.list_chunks() == []
+
+
+def test_a_question_behind_a_write_that_hangs_is_refused_and_the_write_goes_on(open_edge, kit, monkeypatch):
+    begun, going_on = threading.Event(), threading.Event()
+
+    class Hanging(WorkerProcess):
+        def ask(self, method, arguments):
+            if method == "put_chunks":
+                begun.set()
+                assert going_on.wait(timeout=120)
+            return super().ask(method, arguments)
+
+    monkeypatch.setattr(edge_module, "WorkerProcess", Hanging)
+    store = open_edge(question_seconds=1.0)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(kit.commit, store, "a", ["oak one", "oak two"])
+        assert begun.wait(timeout=120)
+        try:
+            with pytest.raises(
+                StoreUnavailableError, match=r"busy for 1 s; try again, or raise QUESTION_SECONDS"
+            ):
+                store.search(kit.legs("oak"))
+        finally:
+            going_on.set()
+        passages = writing.result(timeout=120)
+    assert store.chunks_of(kit.document("a").id) == passages
+
+
+def test_a_worker_that_aborts_each_time_means_damage(open_edge, kit, monkeypatch):
+    class Aborting(WorkerProcess):
+        def ask(self, method, arguments):
+            if method == "search":
+                os.kill(self.pid, signal.SIGABRT)
+            return super().ask(method, arguments)
+
+    monkeypatch.setattr(edge_module, "WorkerProcess", Aborting)
+    store = open_edge()
+    with pytest.raises(StoreDamagedError, match=r"SIGABRT.* 2 times in search .*latewood verify --repair"):
+        store.search(kit.legs("oak"))
+
+
 def test_a_worker_that_cannot_be_started_is_an_error_that_says_so(open_edge, monkeypatch):
     store = open_edge()
     os.kill(store.worker_pid, signal.SIGKILL)
