@@ -333,3 +333,20 @@ def test_a_vector_with_a_value_that_is_no_number_is_not_written(store, kit, valu
     store.put_chunks(passages, made)
     assert store.count() == 2
     store.sweep(["v"])
+
+
+def test_chunks_that_match_are_listed_and_whole_ones_are_sound(store, kit):
+    kit.commit(store, "a", ["oak", "elm", "ash"])
+    kit.commit(store, "b", ["oak"], kind="pdf")
+    hidden = kit.passages(kit.document("b"), "v2", ["elm"])
+    kit.write(store, hidden)
+    (live,) = store.get_manifests([kit.document("b").id])
+    flying = replace(live, revision="flying", pending=("v2",))
+    assert store.put_manifests([ManifestWrite(live.id, live.revision, flying)]) == [True]
+    listed = store.list_chunks(where=Comparison("eq", "kind", "pdf"))
+    assert [(one.document_id, one.version) for one in listed] == [(live.id, live.live)]
+    everything = store.list_chunks(where=Comparison("ne", "kind", "none"))
+    assert len(everything) == 4
+    pages = [store.list_chunks(where=Comparison("ne", "kind", "none"), after=one.id) for one in everything]
+    assert pages == [everything[place + 1 :] for place in range(4)]
+    assert store.unsound([one.id for one in store.list_chunks()]) == []
