@@ -292,3 +292,17 @@ def test_a_damaged_payload_index_is_named(copy: Path, field: str, code: str, nam
     with closing(EdgeStore(copy, CONFIG, free_space=0)) as store:
         found = examine(store).all()
     assert [(one.code, one.id) for one in found] == [(code, f"index:{name}")]
+
+
+def test_a_lost_mark_of_deletion_is_named(copy: Path) -> None:
+    """A manifest has no vector: the engine keeps an empty one marked as deleted, which searches would find."""
+    (path,) = copy.rglob("vector_storage-dense_16/deleted/flags_a.dat")
+    data = bytearray(path.read_bytes())
+    assert data[0], "no point was marked: nothing to lose"
+    data[0] = 0
+    path.write_bytes(data)
+    with (
+        closing(EdgeStore(copy, CONFIG, free_space=0)) as store,
+        pytest.raises(StoreDamagedError, match=r"manifests of \d+ document\(s\) are damaged"),
+    ):
+        examine(store, analyzer=ANALYZER)
