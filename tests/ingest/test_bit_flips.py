@@ -295,7 +295,7 @@ def test_a_damaged_payload_index_is_named(copy: Path, field: str, code: str, nam
 
 
 def test_a_lost_mark_of_deletion_is_named(copy: Path) -> None:
-    """A manifest has no vector: the engine keeps an empty one marked as deleted, which searches would find."""
+    """A manifest has no vector: the engine keeps an empty one, marked as deleted lest searches find it."""
     (path,) = copy.rglob("vector_storage-dense_16/deleted/flags_a.dat")
     data = bytearray(path.read_bytes())
     assert data[0], "no point was marked: nothing to lose"
