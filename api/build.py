@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import time
 from typing import Any
@@ -35,7 +36,8 @@ from ingest.remote import check_uri
 from ingest.report import Report
 from ingest.settling import Settling
 from ingest.sync import SyncOptions, Work
-from ingest.uploads import Spool, Spooled
+from ingest.uploads import Spool, Spooled, is_small
+from ingest.writing import OrderedWriter, WriteTurns
 from search.analyzer import Analyzer
 from search.fusion import SHIPPED, Fusion
 from search.stores import catalog
@@ -70,7 +72,7 @@ class Service:
         self.analyzer = Analyzer(settings.language, k1=settings.k1, b=settings.b)
         self.spool = Spool(self.data / "uploads")
         self.settling = Settling(self.spool, self._ingest_again)
-        self.jobs = Jobs(job_error)
+        self.jobs = Jobs(job_error, self.spool.sequence.next)
         self._lock_fd = lock_fd
         self._guard = threading.RLock()
         self._shelf = Shelf()
@@ -82,8 +84,9 @@ class Service:
         self._opened: dict[tuple[str, str], Opened] = {}
         self._unchecked: set[tuple[str, str]] = set()
         self._write_locks: dict[tuple[str, str], threading.RLock] = {}
+        self._write_turns: dict[tuple[str, str], WriteTurns] = {}
         self._pool = ParserPool(
-            READERS,
+            READERS + 1,  # a folder keeps two busy: one is left for small uploads
             deadline_s=settings.parse_seconds,
             memory_bytes=settings.parse_bytes,
             max_file_bytes=settings.file_bytes,
@@ -351,19 +354,30 @@ class Service:
         """Queue an ingest of a folder or file, given as a path or a uri; the job as it stands."""
         catalog.check_names(tenant, collection)
         if is_remote(source):
-            uri = check_uri(source)
-            return self.desk.submit(Order(INGEST, tenant, collection, uri, uri, options, born=time()))
-        root = path_of(source) if source.startswith("file:") else source
-        name = folder_uri(root)
-        at = uri_of(str(Path(root).absolute()))
-        return self.desk.submit(Order(INGEST, tenant, collection, name, at, options, born=time()))
+            name = at = check_uri(source)
+        else:
+            root = path_of(source) if source.startswith("file:") else source
+            name = folder_uri(root)
+            at = uri_of(str(Path(root).absolute()))
+        number = self.spool.sequence.next()
+        return self.desk.submit(
+            Order(INGEST, tenant, collection, name, at, options, born=time(), number=number)
+        )
 
     def ingest_upload(self, spooled: Spooled) -> State:
         """Queue an upload that is already on disk; the job as it stands."""
         upload = spooled.upload
-        entry = spooled.folder.name
         return self.desk.submit(
-            Order(UPLOAD, upload.tenant, upload.collection, upload.uri, entry=entry, born=time())
+            Order(
+                UPLOAD,
+                upload.tenant,
+                upload.collection,
+                upload.uri,
+                entry=spooled.folder.name,
+                born=time(),
+                number=spooled.number,
+                small=is_small(spooled),
+            )
         )
 
     def _ingest_again(self, spooled: Spooled) -> None:
@@ -374,11 +388,16 @@ class Service:
             logger.warning("%s waits for the next process: %s", spooled.upload.uri, error)
 
     def for_writing(self, tenant: str, collection: str) -> Index:
-        """The index for the one job that runs: what a job before it left in flight is finished first."""
-        with self.write_lock(tenant, collection):  # a worker's walk is in flight, and is not to be swept
-            index = self.open(tenant, collection, create=True).index
-            commit.recover(index.store)
-        return index
+        """Return the index for a job that writes documents; other jobs may write to it at the same time.
+
+        What a job before it left in flight is finished first.
+        """
+        index = self.open(tenant, collection, create=True).index
+        lock = self.write_lock(tenant, collection)
+        with self._guard:
+            turns = self._write_turns.setdefault((tenant, collection), WriteTurns(lock))
+        turns.settle(index.store)
+        return replace(index, handed=OrderedWriter(index.store, turns))
 
     def after_writing(self, tenant: str, collection: str) -> None:
         """A job has written: count it, and optimise when it is time."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,10 +24,10 @@ from api.commands import (
     Deletion,
     ask,
     by_leg,
-    existing_data,
     finish,
     ingest_all,
     json_option,
+    without_data,
 )
 from api.evaluate_cli import evaluate
 from api.jobs_cli import jobs, worker
@@ -94,9 +95,8 @@ def ingest(
             raise CommandError(WRONG_USE, "wrong_use", "--watch with --dry-run does nothing; leave one out")
         if watch:
             return follow(settings, tenant, sources, options, as_json=as_json)
-        if dry_run:
-            existing_data(settings)
-        total = ingest_all(settings, tenant, sources, options)
+        with without_data(settings) if dry_run else nullcontext(settings) as chosen:
+            total = ingest_all(chosen, tenant, sources, options)
         output.emit(as_json, total, output.render_ingest)
         return FAILED if total["failed"] else 0
 

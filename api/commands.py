@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -13,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import typer
 
 from api import disk, output
-from api.addresses import EMBEDDED
+from api.addresses import EMBEDDED, MEMORY
 from api.keys import KeysError
 from api.owner import DataError, OwnerGoneError, with_owner
 from api.settings import Settings, SettingsError, load
@@ -82,33 +84,91 @@ def ingest_all(
 ) -> dict[str, Any]:
     """Ingest each source, whatever becomes of the others; the contract's counts over all of them.
 
+    All are queued before the first is followed.
+
     Raises:
         CommandError: not one source could be ingested.
     """
-    states: list[JobState] = []
-    failed: dict[str, CommandError] = {}
+    batch = _Batch(options, {}, {}, {})
     for source in sources:
-        uri = source if is_remote(source) else file_uri(Path(source).absolute())
-        try:
-            states.append(run_ingest(settings, tenant, {"source": uri, **options}))
-        except KNOWN_ERRORS as error:
-            failed[uri] = as_command_error(error)
-    if not states:
-        raise _all_failed(list(failed.values()))
+        if is_remote(source):
+            batch.queue(source)
+        elif os.path.lexists(source):
+            batch.queue(file_uri(Path(source).absolute()))
+        else:  # before anything is waited for
+            batch.failed[file_uri(Path(source).absolute())] = missing(source)
+    if batch.left:
+        with_owner(settings, tenant, batch.run)
+    if not batch.ended:
+        raise _all_failed(list(batch.failed.values()))
     return output.ingest_total(
-        states, [{"uri": uri, "code": error.code, "message": str(error)} for uri, error in failed.items()]
-    )
+        list(batch.ended.values()),
+        [{"uri": uri, "code": error.code, "message": str(error)} for uri, error in batch.failed.items()],
+    ) | {"dry_run": bool(options.get("dry_run"))}
+
+
+def missing(source: str) -> CommandError:
+    """Return the error for a source of this machine that is not there."""
+    message = f"{source!r} does not exist; give the path of a folder or file"
+    return CommandError(UNREACHABLE, "source_missing", message)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Several ingests of one command. Called again with the next owner, it queues what has not ended.
+
+    Attributes:
+        left: by uri, the job that is queued for it with this owner; empty before.
+        ended: by uri, the last state of its job.
+        failed: by uri, why its job failed as a whole, or was not queued.
+    """
+
+    options: dict[str, Any]
+    left: dict[str, str]
+    ended: dict[str, JobState]
+    failed: dict[str, CommandError]
+
+    def queue(self, uri: str) -> None:
+        """Add a source."""
+        self.left[uri] = ""
+
+    def run(self, client: Client) -> None:
+        """Queue every source that is left, then follow one after the other; interrupted, cancel what is left.
+
+        Raises:
+            OwnerGoneError: the owner closed; ask the next one.
+        """
+        for uri in list(self.left):
+            with self._kept(uri):
+                self.left[uri] = client.call("POST", "/jobs", json={"source": uri, **self.options})["id"]
+        try:
+            for uri, job_id in list(self.left.items()):
+                with self._kept(uri):
+                    self.ended[uri] = follow_job(client, job_id, output.place(uri))
+                self.left.pop(uri, None)
+        except KeyboardInterrupt:
+            for job_id in list(self.left.values())[1:]:  # the one that was followed is cancelled already
+                _cancel(client, job_id)
+            raise
+
+    @contextlib.contextmanager
+    def _kept(self, uri: str) -> Iterator[None]:
+        """Book what fails of one source; what concerns the owner is raised, for the next one to be asked."""
+        try:
+            yield
+        except (OwnerGoneError, UnreachableError):
+            raise
+        except KNOWN_ERRORS as error:
+            if isinstance(error, LatewoodError) and error.code == CLOSING:
+                raise
+            self.failed[uri] = as_command_error(error)
+            self.left.pop(uri, None)
 
 
 def _all_failed(errors: Sequence[CommandError]) -> CommandError:
     codes = {error.exit_code for error in errors}
     message = "; ".join(dict.fromkeys(str(error) for error in errors))
     return CommandError(codes.pop() if len(codes) == 1 else FAILED, errors[0].code, message)
-
-
-def run_ingest(settings: Settings, tenant: str, body: dict[str, Any]) -> JobState:
-    """Queue an ingest with the owner and follow it to its end, with the next owner if this one goes."""
-    return with_owner(settings, tenant, lambda client: follow_ingest(client, body))
 
 
 def follow_ingest(client: Client, body: dict[str, Any]) -> JobState:
@@ -134,8 +194,7 @@ def follow_job(client: Client, job_id: str, title: str) -> JobState:
             for state in client.follow(job_id):
                 show_state(state)
     except KeyboardInterrupt:
-        with contextlib.suppress(UnreachableError, LatewoodError):  # gone or ended: nothing left to cancel
-            client.call("POST", f"/jobs/{job_id}/cancel")
+        _cancel(client, job_id)
         raise
     if state is None or (state["error"] and state["error"]["code"] == CLOSING):
         raise OwnerGoneError
@@ -144,6 +203,11 @@ def follow_job(client: Client, job_id: str, title: str) -> JobState:
         exit_code = UNREACHABLE if error["code"] in _UNREACHABLE_CODES else FAILED
         raise CommandError(exit_code, error["code"], error["message"])
     return state
+
+
+def _cancel(client: Client, job_id: str) -> None:
+    with contextlib.suppress(UnreachableError, LatewoodError):  # gone or ended: nothing left to cancel
+        client.call("POST", f"/jobs/{job_id}/cancel")
 
 
 @dataclass(slots=True)
@@ -198,6 +262,16 @@ def existing_data(settings: Settings) -> None:
             "--data or LATEWOOD_DATA name another place"
         )
         raise CommandError(UNREACHABLE, "data_not_found", message)
+
+
+@contextlib.contextmanager
+def without_data(settings: Settings) -> Iterator[Settings]:
+    """Settings for a dry run: where there is no data directory yet, a temporary one takes its place."""
+    if settings.data.exists():
+        yield settings
+        return
+    with tempfile.TemporaryDirectory(prefix="latewood-dry-run-") as folder:
+        yield settings.model_copy(update={"data": Path(folder), "jobs": MEMORY})
 
 
 def json_option(name: str, text: str) -> Any:

@@ -20,7 +20,6 @@ COUNTS = ("added", "updated", "unchanged", "deleted")
 PLAIN_EVERY = 5.0
 BEST_LINES = 24
 LINES = 6
-ENOUGH = 10  # finished files that say something about the rest; in a short list, a twentieth of it
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "\ufffd") | {9: "\t", 10: "\n"}
 _BREAKS = {9: "\ufffd", 10: "\ufffd"}
 
@@ -99,6 +98,8 @@ def ingest_total(states: Sequence[JobState], failed: Sequence[dict[str, str]] = 
 def render_ingest(total: Mapping[str, Any]) -> None:
     """Counts, then every file that failed."""
     done = ", ".join(f"{total[name]} {name}" for name in COUNTS)
+    if total.get("dry_run"):
+        done = f"dry run, nothing was changed; an ingest would give: {done}"
     speed = (
         f", {total['tokens'] / total['seconds']:,.0f} tokens/s"
         if total["tokens"] and total["seconds"]
@@ -120,11 +121,15 @@ def progress(source: str) -> Iterator[Callable[[JobState], None]]:
         yield from _bar(source, started)
         return
     last = started
+    waited_for: str | None = None
 
     def plain(state: JobState) -> None:
-        nonlocal last
+        nonlocal last, waited_for
         now = time.monotonic()
-        if state["status"] == "in_progress" and now - last >= PLAIN_EVERY:
+        if state["status"] == "queued" and waited_for is None:
+            waited_for = _describe(state, 0.0)
+            say(f"{source}: {waited_for}")
+        elif state["status"] in {"queued", "in_progress"} and now - last >= PLAIN_EVERY:
             last = now
             say(f"{source}: {_describe(state, now - started)}")
 
@@ -146,7 +151,8 @@ def _bar(source: str, started: float) -> Iterator[Callable[[JobState], None]]:
         def show(state: JobState) -> None:
             counts = state["counts"]
             told = _describe(state, time.monotonic() - started)
-            bars.update(task, total=counts["total"] or None, completed=counts["finished"], told=told)
+            total = 1.0 if counts["total"] else None
+            bars.update(task, total=total, completed=counts["share"], told=told)
 
         yield show
 
@@ -154,15 +160,15 @@ def _bar(source: str, started: float) -> Iterator[Callable[[JobState], None]]:
 def _describe(state: JobState, seconds: float) -> str:
     """Documents, tokens per second, time left."""
     if state["status"] == "queued":
-        return "waiting for the ingest before it"
+        return f"waiting for {state.get('waits_for') or 'its turn'}"
     counts = state["counts"]
     finished, total = counts["finished"], counts["total"]
     told = f"{finished:,} of {total:,} files"
     if counts["tokens"] and seconds > 0:
         told += f", {counts['tokens'] / seconds:,.0f} tokens/s"
-    if finished < total and finished >= min(ENOUGH, total / 20):
-        told += f", about {seconds / finished * (total - finished):,.0f} s left"
-    return told
+    if state["seconds_left"] is not None:
+        told += f", about {state['seconds_left']:,.0f} s left"
+    return f"dry run: {told}" if state.get("dry_run") else told
 
 
 def render_results(answer: Mapping[str, Any], question: str, *, explain: bool) -> None:
@@ -233,14 +239,18 @@ def render_jobs(found: Mapping[str, Any]) -> None:
     for job in found["jobs"]:
         counts = job["counts"]
         done = f"{counts['finished']} of {counts['total']} files"
-        line(f"{job['id']}  {job['status']:<11}  {job['created']}  {done:<18}  {place(job['source'])}")
+        dry = "dry run of " if job["dry_run"] else ""
+        line(f"{job['id']}  {job['status']:<11}  {job['created']}  {done:<18}  {dry}{place(job['source'])}")
     line(f"{len(found['jobs'])} jobs")
 
 
 def render_job(job: Mapping[str, Any]) -> None:
     """One job: how far it is or how it ended, and every file that failed."""
     counts = job["counts"]
-    line(f"{job['id']}  {job['status']}  {place(job['source'])}")
+    dry = "dry run of " if job["dry_run"] else ""
+    line(f"{job['id']}  {job['status']}  {dry}{place(job['source'])}")
+    if job["waits_for"]:
+        line(f"  waits for {job['waits_for']}")
     done = ", ".join(f"{counts[name]} {name}" for name in COUNTS)
     line(f"{counts['finished']:,} of {counts['total']:,} files, {counts['tokens']:,} tokens: {done}")
     if counts["current"]:

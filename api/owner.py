@@ -41,6 +41,7 @@ HEAD_SECONDS = 10.0
 WAIT_SECONDS = 30.0
 CHANGE_SECONDS = 60.0
 ASK_SECONDS = 1.0
+TELL_SECONDS = 2.0
 SHORT = Path("/tmp")  # the same for every process, whatever its TMPDIR
 
 
@@ -251,9 +252,11 @@ def connected(settings: Settings, tenant: str) -> Iterator[Client]:
         DataError: the data directory cannot be used, or its owner does not answer for 30 seconds.
     """
     headers = {TENANT_HEADER: tenant}
-    deadline = time.monotonic() + WAIT_SECONDS
+    started = time.monotonic()
+    deadline = started + WAIT_SECONDS
     path = private_socket(settings.data)
     places = owner_sockets(settings.data)
+    told = False
     while True:
         handle = try_lock(settings.data)
         if handle is not None:
@@ -270,6 +273,7 @@ def connected(settings: Settings, tenant: str) -> Iterator[Client]:
                 f"{settings.data} is held by {_holder(settings.data)}, which does not answer on "
                 f"{' or '.join(map(str, places))}"
             )
+        told = told or _tell_wait(settings.data, started)
         time.sleep(0.05)
 
 
@@ -333,9 +337,11 @@ def take_over(settings: Settings) -> int:
     Raises:
         DataError: another service holds the data, or its owner does not let go for 30 seconds.
     """
-    deadline = time.monotonic() + WAIT_SECONDS
+    started = time.monotonic()
+    deadline = started + WAIT_SECONDS
     places = owner_sockets(settings.data)
     asked = -math.inf
+    told = False
     while True:
         handle = try_lock(settings.data)
         if handle is not None:
@@ -346,7 +352,16 @@ def take_over(settings: Settings) -> int:
                     asked = time.monotonic() if _ask_to_yield(client) else asked
         if time.monotonic() > deadline:
             raise DataError(f"{settings.data} is held by {_holder(settings.data)}, which does not let go")
+        told = told or _tell_wait(settings.data, started)
         time.sleep(0.05)
+
+
+def _tell_wait(data: Path, started: float) -> bool:
+    """Print whom the command waits for, once the wait is noticeable; return whether it did."""
+    if time.monotonic() - started < TELL_SECONDS:
+        return False
+    output.say(f"waiting for {_holder(data)}, which holds {data}")
+    return True
 
 
 def _ask_to_yield(client: Client) -> bool:

@@ -44,6 +44,7 @@ class Rebuilds:
         self._service = service
         self._one = threading.Lock()
         self._guard = threading.Lock()
+        self._counting = threading.Lock()
         self._closing = False
         self._jobs_waiting = 0
         self._building: Key | None = None
@@ -62,10 +63,11 @@ class Rebuilds:
         if opened is None or stores.is_remote(self._service.catalog):  # a server does by itself
             return
         try:
-            written = opened.store.take_written()
-            generation = self._generation(key)
-            if written:
-                _note(generation, self._unoptimised(key, written))
+            with self._counting:  # two lanes of jobs may end at the same time
+                written = opened.store.take_written()
+                generation = self._generation(key)
+                if written:
+                    _note(generation, self._unoptimised(key, written))
             if self._due(key):
                 self._begin(key)
         except (SearchError, OSError) as error:

@@ -13,11 +13,11 @@ from api import output
 from api.commands import (
     FAILED,
     KNOWN_ERRORS,
-    UNREACHABLE,
     WRONG_USE,
     CommandError,
     as_command_error,
     follow_ingest,
+    missing,
 )
 from api.owner import DataError, OwnerGoneError, with_owner
 from api.settings import Settings
@@ -68,8 +68,7 @@ class Following:
         roots = [str(Path(source).absolute()) for source in sources]
         for root in roots:
             if identify(root) is None:
-                message = f"{root!r} does not exist; give the path of a folder or file"
-                raise CommandError(UNREACHABLE, "source_missing", message)
+                raise missing(root)
         seams = Seams(self._listen, self._tell, time.monotonic, self.stop.wait, self.stop.is_set)
         watch = Watch(roots, seams, self.pace)
         try:

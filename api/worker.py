@@ -84,10 +84,11 @@ class WorkerService(Service):
 
     def _owned(self, tenant: str, collection: str) -> OwnerIndex:
         key = (tenant, collection)
-        if key not in self._indexes:
-            path = private_socket(self.settings.data).with_name(NAME)
-            self._indexes[key] = OwnerIndex(path, *key, lambda: self.jobs.closing)
-        return self._indexes[key]
+        with self._guard:
+            if key not in self._indexes:
+                path = private_socket(self.settings.data).with_name(NAME)
+                self._indexes[key] = OwnerIndex(path, *key, lambda: self.jobs.closing)
+            return self._indexes[key]
 
 
 def work(settings: Settings, ready: Ready, *, until_idle: bool) -> None:

@@ -59,7 +59,10 @@ class RandomModel:
         return np.stack([np.r_[0, ends[:-1]], ends - 1], axis=1).astype(np.int64)
 
     def embed_documents(
-        self, documents: Sequence[SpannedText], stop: Callable[[], bool] = lambda: False
+        self,
+        documents: Sequence[SpannedText],
+        stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[float], object] | None = None,
     ) -> list[Floats]:
         """By chance."""
         return [self.rows(len(document.spans)) for document in documents]

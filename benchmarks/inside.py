@@ -52,7 +52,10 @@ class WordEmbedder:
         return np.array(spans, dtype=np.int64).reshape(-1, 2)
 
     def embed_documents(
-        self, documents: Sequence[SpannedText], stop: Callable[[], bool] = lambda: False
+        self,
+        documents: Sequence[SpannedText],
+        stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[float], object] | None = None,
     ) -> list[Floats]:
         """(spans, 384) float32 unit rows for each document."""
         return [

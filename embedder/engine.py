@@ -149,8 +149,11 @@ class LocalEmbedder:
         documents: Sequence[SpannedText],
         stop: Callable[[], bool] = never,
         context: float | None = None,
+        progress: Callable[[float], object] | None = None,
     ) -> list[Floats]:
         """Embed whole documents, of any length; `context` in place of this embedder's own.
+
+        `progress` is called several times a second with the part of the tokens that is embedded.
 
         A token belongs to the span its middle lies in. Documents longer than the window run as overlapping
         windows, each token taken from the one in which it stands furthest from an edge. Late chunking pools
@@ -166,7 +169,7 @@ class LocalEmbedder:
         """
         dial = self._dial.context if context is None else context
         self.description.check_context(dial)
-        return [blend(alone, late, dial) for alone, late in self._ends(documents, dial, stop)]
+        return [blend(alone, late, dial) for alone, late in self._ends(documents, dial, stop, progress)]
 
     def embed_documents_both(self, documents: Sequence[SpannedText]) -> list[tuple[Floats, Floats]]:
         """Embed whole documents at both ends of the context dial, whatever this embedder's own setting.
@@ -212,7 +215,11 @@ class LocalEmbedder:
         self._backbone.close()
 
     def _ends(
-        self, documents: Sequence[SpannedText], context: float, stop: Callable[[], bool] = never
+        self,
+        documents: Sequence[SpannedText],
+        context: float,
+        stop: Callable[[], bool] = never,
+        progress: Callable[[float], object] | None = None,
     ) -> list[tuple[Floats, Floats]]:
         """Each document's chunks by themselves and within the whole; equal where the dial needs but one."""
         tokens = self._encoded([document.text for document in documents], Task.PASSAGE)
@@ -221,7 +228,7 @@ class LocalEmbedder:
             self._ask_for(request, self._spans_of(number, document, of_text), document, of_text, context)
             for number, (document, of_text) in enumerate(zip(documents, tokens, strict=True))
         ]
-        vectors = self._run(request, Task.PASSAGE, urgent=False, stop=stop)
+        vectors = self._run(request, Task.PASSAGE, urgent=False, stop=stop, progress=progress)
         return [(vectors[alone], vectors[late]) for alone, late in slots]
 
     def _spans_of(self, number: int, document: SpannedText, tokens: Tokens) -> NDArray[np.int64]:
@@ -285,11 +292,19 @@ class LocalEmbedder:
         """Return the frame of a text, with its prompt as it was tokenised before this text."""
         return self._frames[task].opened_by(np.concatenate([self._tokenizer.head, tokens.prompt]))
 
-    def _run(self, request: Request, task: Task, *, urgent: bool, stop: Callable[[], bool] = never) -> Floats:
+    def _run(
+        self,
+        request: Request,
+        task: Task,
+        *,
+        urgent: bool,
+        stop: Callable[[], bool] = never,
+        progress: Callable[[float], object] | None = None,
+    ) -> Floats:
         sums = np.zeros((len(request.counts), self.dimension), dtype=np.float32)
         job = Job(task, request.rows, sums, self._backbone.budget, urgent=urgent)
         self._owner.submit(job)
-        return means(job.wait(stop), np.array(request.counts, dtype=np.int64))
+        return means(job.wait(stop, progress), np.array(request.counts, dtype=np.int64))
 
 
 def _frames(description: ModelDescription, tokenizer: TextTokenizer, window: int) -> dict[Task, Frame]:

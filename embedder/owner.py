@@ -46,6 +46,7 @@ class Job:
     Attributes:
         sums: (slots, dim) float32, complete once `wait` returns.
         tokens: length of all rows together.
+        done: tokens of the rows that ran.
         short: served before long ones: someone waits for it, and one batch holds it.
         abandoned: nobody waits any more.
         answered: who waits was told.
@@ -55,6 +56,7 @@ class Job:
         self.task = task
         self.sums = sums
         self.tokens = sum(len(row.ids) for row in rows)
+        self.done = 0
         self.short = urgent and self.tokens <= budget
         self.abandoned = False
         self.answered = False
@@ -82,9 +84,14 @@ class Job:
     def add(self, row: Row, values: Floats) -> None:
         """Add what `row` gave: `values` (pieces, dim) float32."""
         self.sums[row.pieces[:, 2]] += values
+        self.done += len(row.ids)
 
-    def wait(self, stop: Callable[[], bool] = never) -> Floats:
+    def wait(
+        self, stop: Callable[[], bool] = never, progress: Callable[[float], object] | None = None
+    ) -> Floats:
         """Block until the sums are complete. A wait that is interrupted takes the job out of the queue.
+
+        `progress` is called as often as `stop`, with the part of the tokens that ran.
 
         Raises:
             StoppedError: `stop`, asked several times a second, said True.
@@ -93,6 +100,8 @@ class Job:
             while not self._running.acquire(timeout=STOP_SECONDS):
                 if stop():
                     raise StoppedError("stopped on request before everything was embedded")
+                if progress is not None:
+                    progress(self.done / self.tokens)
             self._running.release()  # whoever asks again gets the same answer
             if self._error is not None:
                 raise self._error

@@ -302,11 +302,13 @@ class Embedder(Protocol):
         documents: Sequence[SpannedText],
         stop: Callable[[], bool] = ...,
         context: float | None = ...,
+        progress: Callable[[float], object] | None = ...,
     ) -> list[Floats]:
         """Embed whole documents: for each, (len(spans), dimension) float32 unit rows.
 
         `context`, 0 (each span alone) to 1 (late chunking), stands in for the embedder's own.
         `stop` is asked now and then; once it says True the work leaves the queue and StoppedError is raised.
+        `progress` is called now and then with the part of the tokens that is embedded, from 0 to 1.
         """
         ...
 

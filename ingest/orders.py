@@ -24,7 +24,9 @@ class Order:
         root: uri that an ingest begins at, which a link in it may tell from `source`.
         options: of an ingest.
         entry: name of an upload's folder in the spool.
-        born: seconds since 1970 when it was given.
+        born: seconds since 1970 when it was given, for people.
+        number: its place in the order of arrival, from a counter that never goes back; 0: before all others.
+        small: whether it goes to the lane of small jobs.
     """
 
     kind: str
@@ -35,6 +37,8 @@ class Order:
     options: SyncOptions = PLAIN
     entry: str = ""
     born: float = 0.0
+    number: int = 0
+    small: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -68,9 +72,9 @@ class Order:
 
     def same_work(self, other: Order) -> bool:
         """Whether both ask for the same, whenever they were given."""
-        return replace(self, born=0.0) == replace(other, born=0.0)
+        return replace(self, born=0.0, number=0) == replace(other, born=0.0, number=0)
 
     @property
-    def lane(self) -> str:
-        """Orders of one lane never run at the same time: two of one source would meet on its documents."""
+    def key(self) -> str:
+        """Orders of one key never run at the same time: two of one source would meet on its documents."""
         return "\x1f".join((self.tenant, self.collection, self.source.rstrip("/")))

@@ -57,6 +57,7 @@ class Outcome:
     error: ParseError | None = None
 
 
+Embedding = Callable[[Sequence[Document], float], object]
 Given = TypeVar("Given", Prepared, Embedded)
 Made = TypeVar("Made")
 
@@ -66,6 +67,7 @@ def ingest(
     documents: Iterable[Document],
     stop: Callable[[], bool] = lambda: False,
     twins: Twins | None = None,
+    embedding: Embedding | None = None,
 ) -> Generator[Outcome]:
     """Take documents into the index, in batches; one outcome for each, in order.
 
@@ -83,8 +85,9 @@ def ingest(
         documents: advanced in the caller's thread only.
         stop: asked now and then, in any thread.
         twins: live documents to copy dense rows from; those committed here are added.
+        embedding: called now and then, in another thread, with a batch and the part of it that is embedded.
     """
-    walk = _Walk(index, stop, twins)
+    walk = _Walk(index, stop, twins, embedding)
     embedded = ahead(walk.prepared(documents), walk.embedded, "ingest-embed")
     with closing(ahead(_until_none(embedded), walk.written, "ingest-write")) as outcomes:
         try:
@@ -97,7 +100,14 @@ def ingest(
 class _Walk:
     """The stages of one ingest. A document that cannot be indexed becomes its outcome where it fails."""
 
-    def __init__(self, index: Index, stop: Callable[[], bool], twins: Twins | None) -> None:
+    def __init__(
+        self,
+        index: Index,
+        stop: Callable[[], bool],
+        twins: Twins | None,
+        embedding: Embedding | None,
+    ) -> None:
+        self._embedding = embedding
         self._index = index
         self._stop = stop
         self._twins = twins
@@ -155,7 +165,12 @@ class _Walk:
         wanted = [
             Wanted(one.document.content_hash, one.document.text, one.chunks, one.document.id) for one in batch
         ]
-        dense = self._reuse.rows(self._embedder, wanted, lambda: self._halted.is_set() or self._stop())
+        embedding = self._embedding
+        documents = [one.document for one in batch]
+        progress = None if embedding is None else lambda part: embedding(documents, part)
+        dense = self._reuse.rows(
+            self._embedder, wanted, lambda: self._halted.is_set() or self._stop(), progress
+        )
         return [
             Embedded(one, Vectors(made.rows, one.sparse), one.tokens if made.embedded else 0)
             for one, made in zip(batch, dense, strict=True)

@@ -28,7 +28,7 @@ from ingest.paths import Template
 from ingest.pipeline import Index, ingest
 from ingest.rehearsal import rehearse
 from ingest.remote import RemoteSource
-from ingest.report import Problem, Report
+from ingest.report import Problem, Report, Share
 from ingest.scanning import ScanResult
 from ingest.selection import EVERYTHING, Selection
 from ingest.sources import Plan, ScannedFile, check_overlap, check_root, diff, limited
@@ -38,6 +38,8 @@ from ingest.writing import modified, utc
 from search.types import DocumentInfo, Failure, FileStamp
 
 _REMOVED_AT_ONCE = 500
+_EMBEDDED = 0.95
+"""Part of a document's work that is done once it is embedded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,18 @@ class _Run:
     report: Report
     known: Mapping[str, Known]
     origin: Origin
+    share: Share
+
+    def embedding(self, documents: Sequence[Document], part: float) -> None:
+        """Note how much of a batch is embedded; what is left of a document is its writing."""
+        report = self.report
+        report.share = self.share.reached((one.uri for one in documents), part * _EMBEDDED)
+        self.work.progress(report)
+
+    def finished(self, uri: str) -> None:
+        """Count a file of which nothing is left to do."""
+        self.report.finished += 1
+        self.report.share = self.share.reached([uri], 1.0)
 
     def known_hash(self, file: ScannedFile) -> str | None:
         """Its hash, for which it need not be parsed again; None when something beside it changed."""
@@ -126,7 +140,8 @@ def _sync(open_index: Callable[[], Index], origin: Origin, options: SyncOptions,
     plan = diff(source, found, known, parser_version=PARSER_VERSION)
     if options.only is not None:
         found, plan = limited(found, plan, options.only)
-    run = _Run(index, source, options, work, Report(), known, origin)
+    share = Share({file.uri: file.stamp.size for file in (*plan.new, *plan.changed, *plan.check)})
+    run = _Run(index, source, options, work, Report(), known, origin, share)
     _book_scan(run, found, plan)
     if options.dry_run:
         rehearse(plan, known, run.report, keep_deleted=options.keep_deleted)
@@ -137,6 +152,7 @@ def _sync(open_index: Callable[[], Index], origin: Origin, options: SyncOptions,
     report.documents, report.chunks = stats.documents, stats.chunks
     report.seconds = monotonic() - started
     report.current = ""
+    report.share = report.share if work.stop() else 1.0
     work.progress(report)
     return report
 
@@ -189,7 +205,7 @@ def _ingest_files(run: _Run, files: Sequence[ScannedFile], twins: Twins) -> None
     """Parse ahead in child processes while documents are embedded and written here."""
     parsed = _parsed_documents(run, files)
     report = run.report
-    with closing(parsed), closing(ingest(run.index, parsed, run.work.stop, twins)) as outcomes:
+    with closing(parsed), closing(ingest(run.index, parsed, run.work.stop, twins, run.embedding)) as outcomes:
         for outcome in outcomes:
             document = outcome.document
             before = run.known.get(document.uri)
@@ -200,7 +216,7 @@ def _ingest_files(run: _Run, files: Sequence[ScannedFile], twins: Twins) -> None
             else:
                 report.added += 1
             report.tokens += outcome.tokens
-            report.finished += 1
+            run.finished(document.uri)
             report.current = document.uri
             run.work.progress(report)
 
@@ -232,12 +248,13 @@ def _parsed_documents(run: _Run, files: Sequence[ScannedFile]) -> Generator[Docu
                 submit(threads)
             while waiting and not work.stop():
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    document = _settle(run, waiting.pop(future), future)
+                    file = waiting.pop(future)
+                    document = _settle(run, file, future)
                     submit(threads)
                     if document is not None:
                         yield document
                     else:
-                        run.report.finished += 1
+                        run.finished(file.uri)
                         work.progress(run.report)
         finally:
             threads.shutdown(wait=True, cancel_futures=True)

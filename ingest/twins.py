@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -170,8 +170,16 @@ class Reuse:
         self._replaced: dict[Key, Floats] = {}
         self._replaced_bytes = 0
 
-    def rows(self, embedder: Embedder, wanted: Sequence[Wanted], stop: Callable[[], bool]) -> list[Made]:
+    def rows(
+        self,
+        embedder: Embedder,
+        wanted: Sequence[Wanted],
+        stop: Callable[[], bool],
+        progress: Callable[[float], object] | None = None,
+    ) -> list[Made]:
         """Rows for each document, at the index's largest dimension or above.
+
+        `progress` is called with the part of what is embedded that is done.
 
         Raises:
             ValueError: a document cannot be embedded.
@@ -190,7 +198,8 @@ class Reuse:
             left = {key: one for key, one in left.items() if key not in found}
         if left:
             texts = [_spanned(one) for one in left.values()]
-            found |= zip(left, embedder.embed_documents(texts, stop), strict=True)
+            followed: dict[str, Any] = {} if progress is None else {"progress": progress}
+            found |= zip(left, embedder.embed_documents(texts, stop, **followed), strict=True)
         self._recent.append(found if len(wanted) > 1 else {})
         first = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))  # of equal ones
         return [Made(found[key], key in left and first[key] == place) for place, key in enumerate(keys)]

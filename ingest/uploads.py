@@ -3,8 +3,9 @@
 A spool entry is a folder that appears by rename, whole or not at all; what a killed process left there is
 taken up again by the next one.
 
-An entry's name says when it arrived and which document it is of, so that what is taken in or deleted also
-ends what arrived before it: an older upload never comes back over a newer one.
+An entry's name holds the number of its arrival and its document's id, so that what is taken in or deleted
+also ends what arrived before it: an older upload never comes back over a newer one. The number comes from a
+durable counter, not from a clock, which may be set back.
 """
 
 from __future__ import annotations
@@ -13,19 +14,21 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from time import monotonic, time, time_ns
+from time import monotonic, time
 
 from ingest.jobs import JobError
 from ingest.parsing.protocol import ParsedFile, Unchanged
 from ingest.pipeline import Index, ingest
 from ingest.report import Problem, Report
+from ingest.sequence import Sequence
 from ingest.sync import Place, Work, document_from
-from ingest.types import CONFLICT, ParseError, document_id
+from ingest.types import CONFLICT, Document, ParseError, document_id
 from search.stores.base import Store
 from search.stores.durable import make_folder
 from search.types import MetadataValue
@@ -36,9 +39,16 @@ TRIES = 3
 RACES = 8
 """How often an upload may find that another writer of its document was first, before it counts as failed."""
 
+SMALL_BYTES = 64 * 2**10
+"""Largest upload that goes to the lane of small jobs."""
+_PACKED = frozenset({".gz", ".zip"})
+"""Kinds whose size does not bound what they hold."""
+
 logger = logging.getLogger(__name__)
 SUPERSEDED = "superseded"
-_ARRIVED = 20  # digits of the arrival in an entry's name
+_NUMBER = re.compile(r"s(\d{19})-")
+"""Begins an entry's name. Entries of older versions begin with a moment in digits, which sorts before."""
+
 _MARK = ".committed-"
 _MARK_SECONDS = 7 * 24 * 3600
 
@@ -72,12 +82,19 @@ class Spooled:
         """The bytes."""
         return self.folder / "content"
 
+    @property
+    def number(self) -> int:
+        """Return the number of its arrival; 0 for an entry of an older version, which had none."""
+        return _number_of(self.folder.name)
+
 
 class Spool:
     """The folder where uploads wait."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self.sequence = Sequence(root.parent / "sequence")
+        self._counted = False
 
     def add(self, upload: Upload, write: Callable[[Path], None]) -> Spooled:
         """Keep an upload: `write` puts its bytes into the path it is given. On return it is on disk."""
@@ -90,9 +107,9 @@ class Spool:
             for name in ("content", "upload.json"):
                 _fsync(draft / name)
             _fsync(draft)
-            # names sort by arrival, so that the later of two uploads of one document is ingested last
-            arrived = f"{time_ns():0{_ARRIVED}d}"
-            final = self._root / f"{arrived}-{upload.document_id}-{uuid.uuid4().hex[:8]}"
+            # Names sort by arrival, so that the later of two uploads of one document is ingested last.
+            number = self.sequence.next(above=self._highest())
+            final = self._root / f"s{number:019d}-{upload.document_id}-{uuid.uuid4().hex[:8]}"
             draft.rename(final)
             _fsync(self._root)
         except BaseException:
@@ -164,7 +181,7 @@ class Spool:
         """Forget a document's uploads, oldest first: all, or those that arrived before this one."""
         if not self._root.is_dir():
             return
-        for folder in sorted(self._root.glob(f"[0-9]*-{document}-*")):
+        for folder in sorted(self._root.glob(f"[0-9s]*-{document}-*")):
             if before is None or folder.name < before.folder.name:
                 self._forget(folder)
 
@@ -196,6 +213,14 @@ class Spool:
                     else:
                         left.unlink()
 
+    def _highest(self) -> int:
+        """Return the highest number among the entries: a lost counter file must not give one out again."""
+        if self._counted:
+            return 0
+        highest = max((_number_of(entry.name) for entry in self._root.iterdir()), default=0)
+        self._counted = True
+        return highest
+
     def _forget(self, folder: Path) -> bool:
         aside = folder.with_name(f".{folder.name}")
         try:
@@ -204,6 +229,11 @@ class Spool:
             return False
         shutil.rmtree(aside)
         return True
+
+
+def _number_of(name: str) -> int:
+    found = _NUMBER.match(name)
+    return int(found[1]) if found else 0
 
 
 def _read(folder: Path) -> Upload | None:
@@ -221,6 +251,15 @@ def _fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def is_small(spooled: Spooled) -> bool:
+    """Return whether an upload belongs to the lane of small jobs."""
+    try:
+        size = spooled.file.stat().st_size
+    except OSError:  # gone or unreadable: the job finds out at once
+        return True
+    return size <= SMALL_BYTES and Path(spooled.upload.name).suffix.lower() not in _PACKED
 
 
 def take_upload(
@@ -302,7 +341,7 @@ def ingest_upload(
     except ParseError as error:
         problem = Problem(upload.uri, error.code, error.message)
         (report.skipped if error.skipped else report.failed).append(problem)
-        report.finished = 1
+        report.finished, report.share = 1, 1.0
         on_error(error)
         return report
     if isinstance(answer, Unchanged):
@@ -311,7 +350,12 @@ def ingest_upload(
     document = replace(
         document, title=upload.title or document.title, metadata={**document.metadata, **upload.metadata}
     )
-    for outcome in ingest(index, [document], work.stop):
+
+    def embedding(documents: Iterable[Document], part: float) -> None:
+        report.share = part
+        work.progress(report)
+
+    for outcome in ingest(index, [document], work.stop, embedding=embedding):
         if outcome.error is not None:
             report.failed.append(Problem(upload.uri, outcome.error.code, outcome.error.message))
             on_error(outcome.error)
@@ -320,7 +364,7 @@ def ingest_upload(
         report.tokens = outcome.tokens
     stats = index.store.stats()
     report.documents, report.chunks = stats.documents, stats.chunks
-    report.finished, report.seconds = 1, monotonic() - started
+    report.finished, report.share, report.seconds = 1, 1.0, monotonic() - started
     work.progress(report)
     return report
 

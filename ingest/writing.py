@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -73,6 +75,63 @@ class StoreWriter:
     def note_unchanged(self, document_id: str, stamp: FileStamp, modified: str) -> None:
         """See `commit.note_unchanged`."""
         commit.note_unchanged(self.store, document_id, stamp, modified)
+
+
+class WriteTurns:
+    """The turns of those who write to one collection: one write at a time.
+
+    A write that fails half way leaves something in flight, which the next one settles first. Nobody else
+    writes meanwhile, so that `commit.recover` never takes a write under way for an abandoned one.
+    """
+
+    def __init__(self, lock: threading.RLock) -> None:
+        """Take turns under `lock`, which others may hold to write to the collection alone."""
+        self._lock = lock
+        self._unsettled = False
+
+    def settle(self, store: Store) -> None:
+        """Finish what a killed or failed writer left in flight."""
+        with self._lock:
+            commit.recover(store)
+            self._unsettled = False
+
+    @contextmanager
+    def turn(self, store: Store) -> Iterator[None]:
+        """Hold the turn for one whole write."""
+        with self._lock:
+            if self._unsettled:
+                commit.recover(store)
+            self._unsettled = True
+            yield
+            self._unsettled = False
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedWriter:
+    """Writes the store itself, one write at a time with every other writer of these turns."""
+
+    store: Store
+    turns: WriteTurns
+
+    def write(self, batch: Sequence[Embedded], recorded: Mapping[str, str]) -> list[bool]:
+        """See `write`."""
+        with self.turns.turn(self.store):
+            return StoreWriter(self.store).write(batch, recorded)
+
+    def remove(self, ids: Sequence[str]) -> int:
+        """See `commit.remove`."""
+        with self.turns.turn(self.store):
+            return StoreWriter(self.store).remove(ids)
+
+    def note_failure(self, info: DocumentInfo, failure: Failure) -> None:
+        """See `commit.note_failure`."""
+        with self.turns.turn(self.store):
+            StoreWriter(self.store).note_failure(info, failure)
+
+    def note_unchanged(self, document_id: str, stamp: FileStamp, modified: str) -> None:
+        """See `commit.note_unchanged`."""
+        with self.turns.turn(self.store):
+            StoreWriter(self.store).note_unchanged(document_id, stamp, modified)
 
 
 def utc(seconds: float | None = None) -> str:

@@ -145,6 +145,7 @@ class DocumentDetail(DocumentSummary):
 class JobState(TypedDict):
     """A job as it stands: status is queued, in_progress, completed, failed or cancelled.
 
+    `dry_run` jobs only count what an ingest would do. `waits_for` says what a queued job waits for.
     `seconds_left` is a guess by the pace so far; None before there is one, and once the job has ended.
     `result` is what a job other than an ingest found or did, once it has ended.
     """
@@ -154,6 +155,8 @@ class JobState(TypedDict):
     source: str
     created: str
     status: str
+    dry_run: bool
+    waits_for: str | None
     counts: dict[str, Any]
     seconds_left: float | None
     skipped: list[dict[str, str]]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from dbos import DBOS, DBOSClient, Serializer
+from dbos import DBOS, DBOSClient, EnqueueOptions, Serializer
 from dbos import error as dbos_error
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,6 +28,7 @@ from ingest.orders import Order
 
 NAME = "latewood"
 QUEUE = "latewood"
+SMALL_QUEUE = "latewood-small"
 WORKFLOW = "job"
 VERSION = "1"
 """Of what an order looks like: raised when an older program could not carry one out."""
@@ -37,7 +38,22 @@ KEPT = 1000
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
-_OPEN = ("ENQUEUED", "PENDING", "DELAYED")
+OPEN = ("ENQUEUED", "PENDING", "DELAYED")
+_HELD = "DELAYED"
+_HOLD_SECONDS = 10 * 365 * 86400.0
+_MAX_PRIORITY = 2**31 - 1
+
+
+def _quieten() -> None:
+    """Let DBOS log warnings and errors, through this program's handlers.
+
+    Its own handler writes to stderr, and its first start reports about a hundred migrations there.
+    """
+    theirs = logging.getLogger("dbos")
+    theirs.handlers[:] = [logging.NullHandler()]
+    theirs.propagate = True
+    theirs.setLevel(logging.WARNING)
+
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +100,10 @@ class Record:
         """Whether nothing will be done for it any more."""
         return self.status in _ENDED
 
+    def place(self) -> tuple[int, float]:
+        """Return its place in the order of arrival. Jobs of older versions have only the moment they came."""
+        return self.order.number, self.order.born
+
 
 class Database:
     """One queue's database. Safe to call from many threads.
@@ -99,6 +119,7 @@ class Database:
         self.url = url_of(setting, data)
         self.shown = masked(setting if setting != SQLITE else self.url)
         self.replaced = setting == SQLITE and _set_aside_if_damaged(data.resolve() / "jobs.sqlite")
+        _quieten()
         with _reached(self.shown):
             DBOS.migrate(self.url)
             self._client = DBOSClient(
@@ -108,20 +129,49 @@ class Database:
                 retry_connection_errors=False,
             )
 
-    def put(self, job_id: str, order: Order) -> None:
-        """Write an order down; on return it survives the loss of every process."""
+    def put(self, job_id: str, order: Order, *, held: bool = False) -> None:
+        """Write an order down; on return it survives the loss of every process.
+
+        Each tenant is a partition of the queue: tenants take turns, and a tenant's jobs are taken in the
+        order of their numbers. A held order is not taken before `release`.
+        """
+        options: EnqueueOptions = {
+            "workflow_name": WORKFLOW,
+            "queue_name": SMALL_QUEUE if order.small else QUEUE,
+            "workflow_id": job_id,
+            "app_version": VERSION,
+            "authenticated_user": order.tenant,
+            "queue_partition_key": order.tenant,
+            "priority": min(max(order.number, 1), _MAX_PRIORITY),
+        }
+        if held:
+            options["delay_seconds"] = _HOLD_SECONDS
         with _reached(self.shown):
-            self._client.enqueue(
-                {
-                    "workflow_name": WORKFLOW,
-                    "queue_name": QUEUE,
-                    "workflow_id": job_id,
-                    "app_version": VERSION,
-                    "authenticated_user": order.tenant,
-                    "queue_partition_key": order.lane,
-                },
-                order.as_dict(),
+            self._client.enqueue(options, order.as_dict())
+
+    def release(self, ended: str = "") -> None:
+        """Let held orders be taken whose source no earlier job works on; `ended` is a job that is over."""
+        with _reached(self.shown):
+            if not self._client.list_workflows(status=_HELD, name=WORKFLOW, limit=1, load_input=False):
+                return
+        seen: set[str] = set()
+        for record in self.open():
+            key = record.order.key
+            if record.id == ended:
+                continue
+            if record.status == _HELD and key not in seen:
+                with _reached(self.shown):
+                    self._client.set_workflow_delay(record.id, delay_seconds=0)
+            seen.add(key)
+
+    def running(self, *, small: bool) -> list[Record]:
+        """Return the jobs of a lane that some process runs."""
+        queue = SMALL_QUEUE if small else QUEUE
+        with _reached(self.shown):
+            found = self._client.list_workflows(
+                status="PENDING", name=WORKFLOW, queue_name=queue, load_output=False
             )
+        return [Record(one) for one in found]
 
     def get(self, job_id: str) -> Record | None:
         """One job."""
@@ -133,13 +183,13 @@ class Database:
         """The tenant's newest jobs, newest first."""
         with _reached(self.shown):
             found = self._client.list_workflows(user=tenant, name=WORKFLOW, sort_desc=True, limit=limit)
-        return sorted(_readable(found), key=lambda one: one.order.born, reverse=True)
+        return sorted(_readable(found), key=Record.place, reverse=True)
 
     def open(self) -> list[Record]:
         """Every job that has not ended, oldest first."""
         with _reached(self.shown):
-            found = self._client.list_workflows(status=list(_OPEN), name=WORKFLOW, load_output=False)
-        return sorted(_readable(found), key=lambda one: one.order.born)
+            found = self._client.list_workflows(status=list(OPEN), name=WORKFLOW, load_output=False)
+        return sorted(_readable(found), key=Record.place)
 
     def status(self, job_id: str) -> tuple[str, str | None]:
         """The status of a job and who runs it; cheap enough to ask each second."""
@@ -162,11 +212,14 @@ class Database:
     def forget_old(self) -> None:
         """Keep the latest ended jobs only."""
         with _reached(self.shown):
-            old = self._client.list_workflows(
-                status=list(_ENDED), sort_desc=True, offset=KEPT, load_input=False, load_output=False
-            )
+            if not self._client.list_workflows(
+                status=list(_ENDED), offset=KEPT, limit=1, load_input=False, load_output=False
+            ):
+                return
+            found = self._client.list_workflows(status=list(_ENDED), name=WORKFLOW, load_output=False)
+            old = sorted(map(Record, found), key=Record.place, reverse=True)[KEPT:]
             if old:
-                self._client.delete_workflows([one.workflow_id for one in old])
+                self._client.delete_workflows([one.id for one in old])
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -164,7 +164,7 @@ def again(order: Order | None, state: State, service: Service) -> Order:
         )
     if order.kind == INGEST and failed and state["status"] == "completed":
         order = replace(order, options=replace(order.options, only=failed))
-    return replace(order, born=time.time())
+    return replace(order, born=time.time(), number=service.spool.sequence.next())
 
 
 def fresh_id() -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from api import disk
 from api.addresses import SQLITE
 from api.errors import ApiError
-from api.queueing.database import KEPT, Database, Record
+from api.queueing.database import KEPT, OPEN, Database, Record
 from api.queueing.desk import Desk, Followed, fresh_id, no_job
 from api.queueing.executor import Executor, InterruptedJob
 from api.queueing.states import Elsewhere, State, blank, state_of
@@ -31,6 +31,8 @@ OWNER = "owner"
 """Who runs the jobs of a data directory: one at a time, by its lock."""
 
 TELL_SECONDS = 1.0
+MOST_KEYS = 10_000
+"""Sources whose latest job is remembered, before those whose job has ended are forgotten."""
 
 
 class DurableDesk(Desk):
@@ -51,6 +53,10 @@ class DurableDesk(Desk):
         self._worker = worker or (OWNER if self._setting == SQLITE else "")
         self._shared = self._setting != SQLITE
         self._guard = threading.Lock()
+        self._handing_in = threading.Lock()
+        self._latest: dict[str, tuple[str, bool]] | None = (
+            None  # by key: the last job handed in, and its lane
+        )
         self._opened: Database | None = None
         self._executor: Executor | None = None
         self._hands_in = not (self._worker and self._shared)  # else the uploads are the owner's
@@ -81,27 +87,41 @@ class DurableDesk(Desk):
         database = self._database(work=True)
         if database.replaced and self._hands_in:
             self._take_up_uploads(database, order.entry)
-        if order.kind == INGEST:
-            for record in database.open():
-                if not self._begun(record) and record.order.same_work(order):
-                    return state_of(record)
-        job_id = fresh_id()
-        database.put(job_id, order)
-        return blank(job_id, order)
+        with self._handing_in:  # one at a time: what is found open here is the latest when this is written
+            if order.kind == INGEST:
+                for record in database.open():
+                    if not self._begun(record) and record.order.same_work(order):
+                        return self._state_of(record)
+            job_id = fresh_id()
+            database.put(job_id, order, held=self._must_wait(order))
+            if self._latest is not None:
+                self._latest[order.key] = job_id, order.small
+        return self._waiting(blank(job_id, order), order)
+
+    def _must_wait(self, order: Order) -> bool:
+        """Return whether a job of the same source is open that the queue does not keep apart from this one.
+
+        One process takes the jobs of a tenant in order, but from each lane; several processes take several.
+        """
+        if self._latest is None or len(self._latest) > MOST_KEYS:
+            found = self._database().open()
+            self._latest = {record.order.key: (record.id, record.order.small) for record in found}
+        before, small = self._latest.get(order.key, ("", order.small))
+        if not before or not (self._shared or small != order.small):
+            return False
+        return self._database().status(before)[0] in OPEN
 
     def show(self, tenant: str, job_id: str) -> State:
         """See `Desk.show`."""
         job = self._jobs.get(tenant, job_id)
-        return job.as_dict() if job is not None else state_of(self._record(tenant, job_id))
+        return job.as_dict() if job is not None else self._state_of(self._record(tenant, job_id))
 
     def all(self, tenant: str) -> list[State]:
         """See `Desk.all`."""
-        here = {job.id: (job.born, job.as_dict()) for job in self._jobs.all(tenant)}
+        here = {job.id: ((job.number, job.born), job.as_dict()) for job in self._jobs.all(tenant)}
         for record in self._database().all(tenant) if self._in_use() else []:
-            if record.id in here:
-                here[record.id] = (record.order.born, here[record.id][1])
-            else:
-                here[record.id] = (record.order.born, state_of(record))
+            if record.id not in here:
+                here[record.id] = (record.place(), self._state_of(record))
         newest = sorted(here.values(), key=lambda one: one[0], reverse=True)
         return [state for _, state in newest[:KEPT]]
 
@@ -116,7 +136,26 @@ class DurableDesk(Desk):
             job_id,
             here=lambda: self._jobs.get(tenant, job_id),
             closing=lambda: self._jobs.closing,
+            state_of=self._state_of,
         )
+
+    def _state_of(self, record: Record) -> State:
+        return self._waiting(state_of(record), record.order)
+
+    def _waiting(self, state: State, order: Order) -> State:
+        """Add to the state of a job that waits what it waits for."""
+        if state["status"] == "queued":
+            state["waits_for"] = self._ahead(order)
+        return state
+
+    def _ahead(self, order: Order) -> str:
+        if not self._shared:
+            return self._jobs.ahead(order.tenant, order.collection, small=order.small)
+        running = self._database().running(small=order.small)
+        ours = [one.order.source for one in running if one.order.tenant == order.tenant]
+        if ours:
+            return f"the jobs of {', '.join(ours)}"
+        return "a job of another tenant" if running else "a free worker"
 
     def cancel(self, tenant: str, job_id: str) -> State:
         """See `Desk.cancel`."""
@@ -125,6 +164,7 @@ class DurableDesk(Desk):
             record = self._record(tenant, job_id)
             if not record.ended:
                 self._database().cancel(job_id)
+                self._database().release(job_id)
                 if record.order.kind == UPLOAD:
                     self._service.spool.forget(record.order.entry)
             job = self._jobs.get(tenant, job_id)  # begun meanwhile
@@ -208,7 +248,8 @@ class DurableDesk(Desk):
         Raises:
             InterruptedJob: this process closes, or the job is not its own any more.
         """
-        if self._database().status(job_id)[0] == "CANCELLED":
+        database = self._database()  # once: `close` holds the guard while it waits for this to end
+        if database.status(job_id)[0] == "CANCELLED":
             raise InterruptedJob
         try:
             job = self.run_here(order, job_id)
@@ -217,6 +258,7 @@ class DurableDesk(Desk):
         mine = self._told_of(job) if self._shared else self._waited_for(job)
         if not mine or (job.error is not None and job.error[0] == CLOSING):
             raise InterruptedJob
+        _release_after(database, job_id)
         return job.as_dict()
 
     def _waited_for(self, job: Job) -> bool:
@@ -243,5 +285,12 @@ class DurableDesk(Desk):
                 if state is not None and (mine or status == "CANCELLED"):
                     database.tell(job.id, state)
             except ApiError as error:
-                logger.warning("job %s goes on untold: %s", job.id, error)
+                logger.warning("could not save the progress of job %s, continuing: %s", job.id, error)
         return mine
+
+
+def _release_after(database: Database, job_id: str) -> None:
+    try:
+        database.release(job_id)
+    except ApiError as error:  # the next heartbeat releases them
+        logger.warning("could not release the jobs that wait for job %s: %s", job_id, error)

@@ -1,10 +1,14 @@
-"""Runs the queue's jobs in this process, one after the other. DBOS knows one queue for each process."""
+"""Runs the queue's jobs in this process: one of the main lane, and a few small ones next to it.
+
+DBOS knows one executor for each process.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.errors import ApiError
 from api.queueing.beats import Beats
-from api.queueing.database import NAME, QUEUE, VERSION, WORKFLOW, Database, Json
+from api.queueing.database import NAME, QUEUE, SMALL_QUEUE, VERSION, WORKFLOW, Database, Json
+from ingest.jobs import SMALL_RUNNERS
 from ingest.orders import Order
 
 logger = logging.getLogger(__name__)
@@ -24,6 +29,8 @@ DEATHS = 20
 """So often a job is begun again after its process died, before it is given up."""
 
 _RECORD_SECONDS = 5.0
+_LOOK_SECONDS = 5.0
+_THREADS = 16
 _one = threading.Lock()
 _running: Executor | None = None
 
@@ -70,7 +77,8 @@ class Executor:
         self._database = database
         self._do = carry_out
         self._patience = patience
-        self._active: set[str] = set()
+        # More than can run at a time: of those that ended a moment ago it may not be written down how.
+        self._latest: deque[str] = deque(maxlen=4 * (SMALL_RUNNERS + 1))
         self._stop = threading.Event()
         with _one:
             if _running is not None:
@@ -85,17 +93,17 @@ class Executor:
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         if self._beats is not None:
             self._beats.give(worker)
-            self._heart.start()
+        self._heart.start()
 
     def carry_out(self, job_id: str, order: Order) -> Mapping[str, Any]:
         """One job, in a thread of DBOS."""
         if self._stop.is_set():
             raise InterruptedJob
-        self._active = {job_id}  # one at a time: how those before it ended is written down
+        self._latest.append(job_id)
         try:
             return self._do(job_id, order)
         except InterruptedJob:
-            self._active.discard(job_id)
+            self._latest.remove(job_id)
             raise
 
     def close(self) -> None:
@@ -103,7 +111,7 @@ class Executor:
         global _running  # noqa: PLW0603
         self._stop.set()
         deadline = time.monotonic() + _RECORD_SECONDS
-        for job_id in list(self._active):
+        for job_id in list(self._latest):
             try:
                 while self._database.status(job_id)[0] == "PENDING" and time.monotonic() < deadline:
                     time.sleep(0.01)
@@ -112,8 +120,8 @@ class Executor:
         with _one:
             DBOS.destroy()
             _running = None
+        self._heart.join()
         if self._beats is not None:
-            self._heart.join()
             try:
                 self._beats.leave(self.worker)
             except SQLAlchemyError as error:
@@ -121,11 +129,12 @@ class Executor:
             self._beats.close()
 
     def _beat(self) -> None:
-        while not self._stop.wait(self._patience / 6):
+        while not self._stop.wait(self._patience / 6 or _LOOK_SECONDS):
             try:
                 self._look_round()
+                self._database.release()  # for what a process that died had to release
             except (SQLAlchemyError, ApiError) as error:
-                logger.warning("no sign of life could be given: %s", type(error).__name__)
+                logger.warning("heartbeat failed: %s", type(error).__name__)
 
     def _look_round(self) -> None:
         """Give a sign, and put back into the queue what dead workers had."""
@@ -141,9 +150,6 @@ class Executor:
 
 
 def _launch(url: str, worker: str) -> None:
-    theirs = logging.getLogger("dbos")  # it would write to stderr itself, past whoever set logging up
-    theirs.handlers[:] = [logging.NullHandler()]
-    theirs.propagate = True
     DBOS(
         config={
             "name": NAME,
@@ -151,11 +157,13 @@ def _launch(url: str, worker: str) -> None:
             "executor_id": worker,
             "application_version": VERSION,
             "log_level": "ERROR",
+            "max_executor_threads": _THREADS,
             "serializer": Json(),
             "notification_listener_polling_interval_sec": 0.5,
         }
     )
     DBOS.launch()
-    DBOS.register_queue(
-        QUEUE, worker_concurrency=1, partition_concurrency=1, polling_interval_sec=POLL_SECONDS
-    )
+    for name, most in ((QUEUE, 1), (SMALL_QUEUE, SMALL_RUNNERS)):
+        DBOS.register_queue(
+            name, worker_concurrency=most, partition_worker_concurrency=1, polling_interval_sec=POLL_SECONDS
+        )

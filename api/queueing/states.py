@@ -24,9 +24,10 @@ _FATES = {
 
 def state_of(record: Record) -> State:
     """A job's public shape; how it ended is what whoever ran it wrote down."""
-    if record.output is not None:
-        return dict(record.output)
-    state = blank(record.id, record.order) | dict(record.told)
+    empty = blank(record.id, record.order)
+    if record.output is not None:  # of an older version, without the fields that came later
+        return {**{name: empty[name] for name in ("dry_run", "waits_for")}, **record.output}
+    state = empty | dict(record.told)
     state["status"] = _FATES.get(record.status, "failed")
     if state["status"] == "cancelled":
         state["error"] = {"code": "cancelled", "message": "cancelled on request"}
@@ -43,7 +44,7 @@ def state_of(record: Record) -> State:
 
 def blank(job_id: str, order: Order) -> State:
     """Of a job nobody has begun."""
-    return Job(job_id, order.tenant, order.collection, order.source, utc(order.born)).as_dict()
+    return Job(job_id, order.tenant, order.collection, order.source, utc(order.born), order=order).as_dict()
 
 
 class Elsewhere:
@@ -55,6 +56,7 @@ class Elsewhere:
         job_id: str,
         here: Callable[[], Job | None],
         closing: Callable[[], bool],
+        state_of: Callable[[Record], State],
     ) -> None:
         """Look at it a first time.
 
@@ -63,11 +65,13 @@ class Elsewhere:
             job_id: which.
             here: the job, once this process runs it.
             closing: whether this process lets go of the data, and begins no job any more.
+            state_of: returns a record's public shape.
         """
         self._database = database
         self._id = job_id
         self._here = here
         self._closing = closing
+        self._state_of = state_of
         self._state: State = {}
         self._looked = 0.0
         self.changed = -1
@@ -83,7 +87,7 @@ class Elsewhere:
             return
         self._looked = monotonic()
         if (record := self._database.get(self._id)) is not None:
-            state = state_of(record)
+            state = self._state_of(record)
             if state["status"] not in FINAL and self._closing():
                 # Whoever follows it here asks the next owner, as of a job that runs here: it goes on there.
                 state |= {"status": "cancelled", "error": {"code": CLOSING, "message": CLOSED}}

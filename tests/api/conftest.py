@@ -57,6 +57,7 @@ class WordEmbedder:
         documents: Sequence[SpannedText],
         stop: Callable[[], bool] = lambda: False,
         context: float | None = None,
+        progress: Callable[[float], object] | None = None,
     ) -> list[Floats]:
         return [
             np.stack([self._vector(document.text[span.start : span.end]) for span in document.spans])

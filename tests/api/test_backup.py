@@ -25,7 +25,7 @@ from api.keys import KeyStore
 from api.keys import Wish as KeyWish
 from api.owner import try_lock
 from api.restore import restore
-from ingest.uploads import Spooled, Upload
+from ingest.uploads import Spool, Spooled, Upload
 from search.types import DiskFullError
 
 OpenService = Callable[..., Service]
@@ -261,7 +261,8 @@ def test_what_belongs_to_a_moment_is_left_out(service: Service, filled: TestClie
     (service.data / "cache" / "big").write_bytes(b"x")
     (service.data / "keys.json").write_text("{}")
     saved(filled, tmp_path / "backup")
-    assert {Path(path).parts[0] for path in listed(tmp_path / "backup")} == {"indexes", "keys.json"}
+    kept = {Path(path).parts[0] for path in listed(tmp_path / "backup")}
+    assert kept == {"indexes", "keys.json", "sequence"}
 
 
 def listed(folder: Path) -> dict[str, dict[str, Any]]:
@@ -578,3 +579,12 @@ def test_of_two_restores_at_once_one_wins_and_the_other_says_so(
     assert error.value.code == "target_not_empty"
     assert done[1]["files"] == len(listed(tmp_path / "backup"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "backup"]
+
+
+def test_the_order_of_arrival_goes_on_after_a_restore(
+    service: Service, filled: TestClient, tmp_path: Path
+) -> None:
+    before = [service.spool.sequence.next() for _ in range(3)]
+    saved(filled, tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "again")
+    assert Spool(tmp_path / "again" / "uploads").sequence.next() > before[-1]

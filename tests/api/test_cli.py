@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from api import commands
 from api.build import Service
 from api.cli import app
 from api.commands import Deletion, follow_ingest
@@ -29,6 +30,7 @@ KNOWN = {
     "chunks",
     "tokens",
     "seconds",
+    "dry_run",
 }
 
 
@@ -166,7 +168,48 @@ def test_an_unknown_document_is_named_and_exits_1(run: Callable[..., Any], folde
 def test_a_missing_folder_exits_3_and_makes_no_collection(run: Callable[..., Any], tmp_path: Path) -> None:
     answer = run("ingest", tmp_path / "nowhere", code=3)
     assert answer["error"]["code"] == "source_missing"
-    assert run("status", code=3)["error"]["code"] == "collection_not_found"
+    assert run("status", code=3)["error"]["code"] == "data_not_found"  # nobody was asked
+
+
+def test_a_missing_folder_is_named_without_waiting_for_the_owner(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_: object) -> None:
+        raise AssertionError("the owner was asked")
+
+    monkeypatch.setattr("api.commands.with_owner", ask)
+    error = run("ingest", tmp_path / "nowhere", code=3)["error"]
+    assert error["code"] == "source_missing"
+    assert "nowhere" in error["message"]
+
+
+def test_all_sources_are_queued_before_the_first_is_followed(
+    run: Callable[..., Any], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "single.txt").write_text("A file may be a source of its own.")
+    queued: list[int] = []
+    follow = commands.follow_job
+
+    def count(client: Client, job_id: str, title: str) -> Any:
+        queued.append(len(client.jobs()))
+        return follow(client, job_id, title)
+
+    monkeypatch.setattr(commands, "follow_job", count)
+    assert run("ingest", folder, tmp_path / "single.txt")["added"] == 3
+    assert queued == [2, 2]
+
+
+def test_a_dry_run_before_there_is_data_makes_nothing_and_says_what_it_is(
+    run: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
+    report = run("ingest", folder, "--dry-run")
+    assert (report["added"], report["dry_run"]) == (2, True)
+    assert run("status", code=3)["error"]["code"] == "data_not_found"
+    assert "dry run, nothing was changed" in run("ingest", folder, "--dry-run", plain=True)
+    assert run("ingest", folder)["dry_run"] is False
+    run("ingest", folder, "--dry-run")
+    assert "dry run of " in run("jobs", plain=True)
+    assert [job["dry_run"] for job in run("jobs")["jobs"]] == [True, False]
 
 
 def test_a_source_that_is_missing_does_not_stop_the_others(

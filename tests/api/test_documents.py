@@ -307,7 +307,7 @@ NOTE = document_id("default", "default", "upload:note")
 def test_a_removed_document_does_not_come_back_with_an_upload_that_failed(
     service: Service, http: TestClient, hand_in: Any, finish: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise EmbedderError("the model is out of memory")
 
     hand_in(http, "The first.", uri="upload:note")
@@ -369,7 +369,7 @@ def test_an_upload_that_is_read_while_its_document_is_removed_does_not_bring_it_
     words = type(service.embedder(None))
     embed = words.embed_documents
 
-    def removed_meanwhile(self: Any, *documents: Any) -> Any:
+    def removed_meanwhile(self: Any, *documents: Any, **_: Any) -> Any:
         assert http.delete(f"/documents/{NOTE}").status_code == 204
         return embed(self, *documents)
 

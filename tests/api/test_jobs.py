@@ -23,6 +23,8 @@ STATE = {
     "source",
     "created",
     "status",
+    "dry_run",
+    "waits_for",
     "counts",
     "seconds_left",
     "skipped",
@@ -41,6 +43,7 @@ COUNTS = {
     "total",
     "finished",
     "current",
+    "share",
 }
 
 

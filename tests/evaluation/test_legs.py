@@ -78,7 +78,7 @@ class Half:
         self.recorded = embedder.recorded
         self.token_offsets = embedder.token_offsets
 
-    def embed_documents(self, documents, *_):
+    def embed_documents(self, documents, *_, progress=None):
         from embedder.pooling import blend
 
         return [blend(alone, late, 0.5) for alone, late in self._embedder.embed_documents_both(documents)]

@@ -33,7 +33,10 @@ class WordEmbedder:
         return np.array(spans, dtype=np.int64).reshape(-1, 2)
 
     def embed_documents(
-        self, documents: Sequence[SpannedText], stop: Callable[[], bool] = lambda: False
+        self,
+        documents: Sequence[SpannedText],
+        stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[float], object] | None = None,
     ) -> list[Floats]:
         self.embedded += len(documents)
         return [

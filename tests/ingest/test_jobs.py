@@ -1,16 +1,19 @@
-"""The queue of ingests: one runner, in order, each job's end its own."""
+"""The queue of jobs: two lanes, each in order, tenants in turn, each job's end its own."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ingest.jobs import Job, JobError, Jobs
+from ingest.orders import INGEST, UPLOAD, Order
 from ingest.report import CLOSING, Problem, Report
+from ingest.sync import SyncOptions
 
 
 class BoomError(Exception):
@@ -354,3 +357,134 @@ def test_what_a_failed_job_found_before_it_failed_is_shown(jobs: Jobs) -> None:
 
     state = ended(jobs, submit(jobs, run))
     assert (state["status"], state["result"]) == ("failed", {"missing": [1]})
+
+
+def order(source: str, *, small: bool = False, dry_run: bool = False, kind: str = INGEST) -> Order:
+    options = SyncOptions(dry_run=dry_run)
+    return Order(kind, "default", "default", source, options=options, small=small)
+
+
+def hand_in(jobs: Jobs, given: Order, run: Callable[..., Report], tenant: str = "default") -> Job:
+    given = replace(given, tenant=tenant)
+    return jobs.submit(tenant, given.collection, given.source, run, order=given)
+
+
+def gated() -> tuple[threading.Event, threading.Event, Callable[..., Report]]:
+    """A job that says when it began and ends when it may."""
+    began, gate = threading.Event(), threading.Event()
+
+    def run(job: Job, progress: Any, stop: Callable[[], bool]) -> Report:
+        began.set()
+        while not stop() and not gate.wait(0.005):
+            pass
+        return Report()
+
+    return began, gate, run
+
+
+def test_a_small_job_does_not_wait_for_a_folder(jobs: Jobs) -> None:
+    began, gate, run = gated()
+    folder = hand_in(jobs, order("file:///docs/"), run)
+    began.wait()
+    sentence = hand_in(jobs, order("upload:a", small=True, kind=UPLOAD), done)
+    assert ended(jobs, sentence)["status"] == "completed"
+    assert folder.status == "in_progress"
+    gate.set()
+
+
+def test_small_jobs_of_a_tenant_run_one_at_a_time_in_order_and_tenants_next_to_each_other(jobs: Jobs) -> None:
+    began, gate, run = gated()
+    first = hand_in(jobs, order("upload:bomb", small=True), run)
+    began.wait()
+    took: list[str] = []
+    rest = [
+        hand_in(jobs, order(f"upload:{n}", small=True), lambda job, *_: took.append(job.source) or Report())
+        for n in range(5)
+    ]
+    theirs = hand_in(jobs, order("upload:theirs", small=True), done, tenant="theirs")
+    assert ended(jobs, theirs)["status"] == "completed"
+    assert [job.status for job in rest] == ["queued"] * 5
+    gate.set()
+    assert [ended(jobs, job)["status"] for job in (first, *rest)] == ["completed"] * 6
+    assert took == [f"upload:{n}" for n in range(5)]
+
+
+def test_tenants_take_turns_in_the_main_lane(jobs: Jobs) -> None:
+    began, gate, run = gated()
+    held = hand_in(jobs, order("file:///held/"), run)
+    began.wait()
+    took: list[str] = []
+
+    def note(job: Job, *_: object) -> Report:
+        took.append(f"{job.tenant} {job.source}")
+        return Report()
+
+    waiting = [hand_in(jobs, order(str(number)), note, tenant="a") for number in range(3)]
+    waiting += [hand_in(jobs, order(str(number)), note, tenant="b") for number in range(2)]
+    gate.set()
+    for job in (held, *waiting):
+        ended(jobs, job)
+    assert took == ["a 0", "b 0", "a 1", "b 1", "a 2"]
+
+
+def test_jobs_of_one_source_never_run_at_the_same_time_and_keep_their_order(jobs: Jobs) -> None:
+    began, gate, run = gated()
+    large = hand_in(jobs, order("upload:a", kind=UPLOAD), run)
+    began.wait()
+    newer = hand_in(jobs, order("upload:a", small=True, kind=UPLOAD), done)
+    other = hand_in(jobs, order("upload:b", small=True, kind=UPLOAD), done)
+    assert ended(jobs, other)["status"] == "completed"  # it does not wait for what waits
+    assert newer.status == "queued"
+    assert newer.as_dict()["waits_for"] == "the upload of upload:a"
+    gate.set()
+    assert [ended(jobs, job)["status"] for job in (large, newer)] == ["completed"] * 2
+
+
+def test_work_on_a_whole_collection_shares_it_with_no_small_job(jobs: Jobs) -> None:
+    began, gate, run = gated()
+    whole = submit(jobs, run)  # without an order: a verify, a migration
+    began.wait()
+    here = hand_in(jobs, order("upload:a", small=True), done)
+    elsewhere = hand_in(jobs, replace(order("upload:a", small=True), collection="other"), done)
+    assert ended(jobs, elsewhere)["status"] == "completed"
+    assert here.status == "queued"
+    gate.set()
+    assert [ended(jobs, job)["status"] for job in (whole, here)] == ["completed"] * 2
+
+
+def test_a_queued_job_says_what_it_waits_for_and_names_nothing_of_other_tenants(jobs: Jobs) -> None:
+    began, gate, run = gated()
+    hand_in(jobs, order("file:///docs/", dry_run=True), run)
+    began.wait()
+    assert hand_in(jobs, order("x"), done).as_dict()["waits_for"] == "the dry run of file:///docs/"
+    assert hand_in(jobs, order("x"), done, tenant="b").as_dict()["waits_for"] == "a job of another tenant"
+    gate.set()
+
+
+def test_a_dry_run_is_marked_in_every_shape(jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    job = hand_in(jobs, order("file:///docs/", dry_run=True), done)
+    states = [state for state in jobs.events(job, every=0) if state is not None]
+    assert all(state["dry_run"] is True for state in (*states, job.as_dict()))
+    assert hand_in(jobs, order("file:///docs/"), done).as_dict()["dry_run"] is False
+    assert f"job {job.id} begins: the dry run of file:///docs/" in caplog.text
+
+
+def test_a_failed_job_is_logged_as_an_error_and_an_end_with_its_counts(
+    jobs: Jobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    def fail(*_: object) -> Report:
+        raise BoomError("the disk is full")
+
+    failed, well = hand_in(jobs, order("file:///a/"), fail), hand_in(jobs, order("file:///b/"), done)
+    ended(jobs, failed)
+    ended(jobs, well)
+    jobs.close()
+    (error,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert error.getMessage() == f"job {failed.id} failed: the ingest of file:///a/: the disk is full [boom]"
+    (end,) = [record for record in caplog.records if "completed" in record.getMessage()]
+    assert end.getMessage().startswith(
+        f"job {well.id} completed: the ingest of file:///b/: 1 added, 0 updated"
+    )

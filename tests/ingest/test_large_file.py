@@ -30,7 +30,10 @@ class EightLetters:
         return np.stack([starts, np.minimum(starts + 8, len(text))], axis=1)
 
     def embed_documents(
-        self, documents: Sequence[SpannedText], stop: Callable[[], bool] = lambda: False
+        self,
+        documents: Sequence[SpannedText],
+        stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[float], object] | None = None,
     ) -> list[Floats]:
         vector = np.zeros(self.dimension, dtype=np.float32)
         vector[0] = 1

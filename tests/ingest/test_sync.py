@@ -282,7 +282,7 @@ def test_a_document_that_cannot_be_embedded_fails_alone(
 ) -> None:
     embed = embedder.embed_documents
 
-    def refusing(documents: Any, stop: Any = None) -> Any:
+    def refusing(documents: Any, stop: Any = None, progress: Any = None) -> Any:
         if any("lighthouse" in document.text for document in documents):
             raise InputError("span [0, 10) of document 0 holds no token")
         return embed(documents)
@@ -317,7 +317,7 @@ def test_what_the_store_cannot_hold_fails_alone_and_leaves_nothing(
 def test_an_ingest_is_stopped_in_the_middle_of_a_document(
     index: Index, embedder: Any, folder: Path, pool: ParserPool
 ) -> None:
-    def stopping(documents: Any, stop: Any) -> Any:
+    def stopping(documents: Any, stop: Any, progress: Any) -> Any:
         assert not stop()
         stopped.append(1)
         assert stop()

@@ -22,7 +22,7 @@ from ingest.pipeline import Index
 from ingest.report import Report
 from ingest.sync import Work
 from ingest.types import ParseError, document_id
-from ingest.uploads import SOURCE, Spool, Spooled, Upload, discard, ingest_upload
+from ingest.uploads import SMALL_BYTES, SOURCE, Spool, Spooled, Upload, discard, ingest_upload, is_small
 from ingest.writing import StoreWriter
 from search.types import DiskFullError, StoreUnavailableError
 
@@ -57,6 +57,45 @@ def test_uploads_wait_in_the_order_they_came(spool: Spool) -> None:
     for name in "badc":
         keep(spool, note(name))
     assert [one.upload.uri for one in spool.waiting()] == [f"upload:{name}" for name in "badc"]
+
+
+def test_a_clock_that_is_set_back_changes_no_order(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    older = keep(spool, note("ferry"), "Nine.")
+    monkeypatch.setattr("time.time_ns", lambda: 1)
+    monkeypatch.setattr("time.time", lambda: 1e-9)
+    newer = keep(spool, note("ferry"), "Ten.")
+    assert [one.file.read_text() for one in spool.waiting()] == ["Nine.", "Ten."]
+    spool.remove_all(older.upload.document_id, before=older)
+    assert spool.settle(older)
+    assert spool.waiting() == [newer]
+
+
+def test_order_is_kept_over_restarts_and_when_the_counter_is_lost(spool: Spool, tmp_path: Path) -> None:
+    for name in "ba":
+        keep(spool, note(name))
+    keep(Spool(tmp_path / "uploads"), note("d"))
+    (tmp_path / "sequence").unlink()
+    keep(Spool(tmp_path / "uploads"), note("c"))
+    assert [one.upload.uri for one in spool.waiting()] == [f"upload:{name}" for name in "badc"]
+    numbers = [one.number for one in spool.waiting()]
+    assert numbers == sorted(set(numbers))
+
+
+def test_uploads_of_an_older_version_are_taken_and_come_first(spool: Spool) -> None:
+    new = keep(spool, note("ferry"), "New.")
+    old = keep(spool, note("ferry"), "Old.")
+    named_by_clock = old.folder.with_name(f"09999999999999999999-{old.upload.document_id}-0a0b0c0d")
+    old.folder.rename(named_by_clock)
+    assert [(one.file.read_text(), one.number) for one in spool.waiting()] == [("Old.", 0), ("New.", 1)]
+    spool.remove_all(new.upload.document_id, before=new)
+    assert spool.waiting() == [new]
+
+
+def test_small_is_what_its_size_bounds(spool: Spool) -> None:
+    assert is_small(keep(spool, note("a"), "x" * SMALL_BYTES))
+    assert not is_small(keep(spool, note("b"), "x" * (SMALL_BYTES + 1)))
+    assert not is_small(keep(spool, note("c", file="c.txt.GZ"), "x"))
+    assert not is_small(keep(spool, note("d", file="d.zip"), "x"))
 
 
 def test_a_spool_that_was_never_used_is_empty_and_makes_no_folder(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ class LetterEmbedder:
         documents: Sequence[SpannedText],
         stop: Callable[[], bool] = lambda: False,
         context: float | None = None,
+        progress: Callable[[float], object] | None = None,
     ) -> list[Floats]:
         return [
             np.stack([_letters(document.text[span.start : span.end]) for span in document.spans])

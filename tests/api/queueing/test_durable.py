@@ -94,7 +94,7 @@ def embedded(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     embedder = service.embedder(None)
     kept = type(embedder).embed_documents
 
-    def count(self: Any, documents: Any, stop: Any = lambda: False) -> Any:
+    def count(self: Any, documents: Any, stop: Any = lambda: False, progress: Any = None) -> Any:
         seen.append(len(documents))
         return kept(self, documents, stop)
 
@@ -164,7 +164,7 @@ def test_a_new_ingest_is_asked_for_while_one_looks_at_the_folder(
     began, gate = threading.Event(), threading.Event()
     kept = type(service.embedder(None)).embed_documents
 
-    def wait(self: Any, documents: Any, stop: Any = lambda: False) -> Any:
+    def wait(self: Any, documents: Any, stop: Any = lambda: False, progress: Any = None) -> Any:
         began.set()
         gate.wait(60)
         return kept(self, documents, stop)

@@ -88,7 +88,10 @@ class LateEmbedder:
         return _offsets(text)
 
     def embed_documents(
-        self, documents: Sequence[SpannedText], stop: Callable[[], bool] = lambda: False
+        self,
+        documents: Sequence[SpannedText],
+        stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[float], object] | None = None,
     ) -> list[Floats]:
         return [np.stack([vector(one.text, s.start, s.end) for s in one.spans]) for one in documents]
 

@@ -275,7 +275,10 @@ class OtherEmbedder:
         return np.array(spans, dtype=np.int64).reshape(-1, 2)
 
     def embed_documents(
-        self, documents: Sequence[Any], stop: Callable[[], bool] = lambda: False
+        self,
+        documents: Sequence[Any],
+        stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[float], object] | None = None,
     ) -> list[Floats]:
         self.texts += [one.text for one in documents]
         return [self.rows([one.text[span.start : span.end] for span in one.spans]) for one in documents]
