@@ -72,7 +72,7 @@ class Service:
         self.analyzer = Analyzer(settings.language, k1=settings.k1, b=settings.b)
         self.spool = Spool(self.data / "uploads")
         self.settling = Settling(self.spool, self._ingest_again)
-        self.jobs = Jobs(job_error, self.spool.sequence.next)
+        self.jobs = Jobs(job_error, self.spool.sequence.next_in_process)
         self._lock_fd = lock_fd
         self._guard = threading.RLock()
         self._shelf = Shelf()

@@ -5,11 +5,14 @@ The order of uploads and jobs is the order of these numbers. A clock can be set 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import threading
 from pathlib import Path
 
 _DIGITS = 19
+_NO_WRITES = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT})
 
 
 class Sequence:
@@ -17,6 +20,8 @@ class Sequence:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._guard = threading.Lock()
+        self._unkept = 0
 
     def next(self, above: int = 0) -> int:
         """Return a number greater than every one before it, and greater than `above`.
@@ -37,6 +42,25 @@ class Sequence:
         finally:
             os.close(handle)
         return number
+
+    def next_in_process(self) -> int:
+        """Return the next number for a job that lives in this process alone, such as `verify`.
+
+        On a read-only or full disk it is counted in memory, above every number on disk: the job must run there
+        too, and nobody sees its number after this process.
+
+        Raises:
+            OSError: the file cannot be written for another reason.
+        """
+        try:
+            return self.next()
+        except OSError as error:
+            if error.errno not in _NO_WRITES:
+                raise
+            with self._guard:
+                kept = self._path.read_text(encoding="ascii").strip() if self._path.exists() else ""
+                self._unkept = max(self._unkept, _number(kept.encode())) + 1
+                return self._unkept
 
 
 def _number(text: bytes) -> int:

@@ -6,6 +6,7 @@ scan -> diff against manifests -> remove what vanished -> parse what is new or c
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -35,7 +36,9 @@ from ingest.sources import Plan, ScannedFile, check_overlap, check_root, diff, l
 from ingest.twins import Twins
 from ingest.types import Document, ParseError, document_id
 from ingest.writing import modified, utc
-from search.types import DocumentInfo, Failure, FileStamp
+from search.types import DiskFullError, DocumentInfo, Failure, FileStamp
+
+_log = logging.getLogger(__name__)
 
 _REMOVED_AT_ONCE = 500
 _EMBEDDED = 0.95
@@ -276,7 +279,12 @@ def _settle(run: _Run, file: ScannedFile, future: Future[ParsedFile | Unchanged]
         _book(run, _File(file.uri, file.stamp), error)
         return None
     if isinstance(answer, Unchanged):
-        run.index.writer.note_unchanged(key, answer.stamp, modified(answer.stamp))
+        try:
+            run.index.writer.note_unchanged(key, answer.stamp, modified(answer.stamp))
+        except (
+            DiskFullError
+        ) as error:  # the note saves a look at the file; an ingest that removes must go through
+            _log.warning("%s is unchanged, but not noted as such: %s", file.uri, error)
         run.report.unchanged += 1
         return None
     document = document_from(answer, Place(key, file.uri, run.source))
