@@ -46,7 +46,7 @@ class Sequence:
     def next_in_process(self) -> int:
         """Return the next number for a job that lives in this process alone, such as `verify`.
 
-        On a read-only or full disk it is counted in memory, above every number on disk: the job must run there
+        On a read-only or full disk it is counted in memory, above the number on disk: the job must run there
         too, and nobody sees its number after this process.
 
         Raises:
