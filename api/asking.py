@@ -27,7 +27,7 @@ def answer(service: Service, tenant: str, body: SearchBody) -> SearchResult:
             limit=body.limit if "limit" in body.model_fields_set else min(body.limit, limits.limit),
             offset=body.offset,
             mode=body.mode,
-            where=parse_filter(body.filters, limits) if body.filters is not None else None,
+            where=parse_filter(body.filters, limits),
             fusion=fusion_of(service, tenant, body),
             min_score=body.min_score,
             group_by=body.group_by or "",

@@ -18,7 +18,7 @@ def shown(**body: Any) -> ConfigDict:
 
 
 class Strict(BaseModel):
-    """A body that says which fields it knows."""
+    """A body that says which fields it knows. An explicit null means that an optional field is absent."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -33,11 +33,24 @@ class Strict(BaseModel):
                     "unknown field {unknown}; known: {known}",
                     {"unknown": ", ".join(unknown), "known": ", ".join(cls.model_fields)},
                 )
+            return {
+                key: entry
+                for key, entry in value.items()
+                if entry is not None or cls.model_fields[key].is_required()
+            }
         return value
 
 
+def without_nulls(value: Any) -> Any:
+    """Return an object without the keys whose value is null."""
+    if isinstance(value, dict):
+        return {key: entry for key, entry in value.items() if entry is not None}
+    return value
+
+
 def _checked_metadata(value: Any) -> Any:
-    """Refuse here what the index could not keep or filter by, in one sentence."""
+    """Refuse here what the index could not keep or filter by, in one sentence; null leaves a key out."""
+    value = without_nulls(value)
     if not isinstance(value, dict):
         raise _metadata_error("metadata must be an object, not {value}", value)
     for key, entry in value.items():
@@ -97,8 +110,16 @@ class TextBody(Strict):
     uri: str | None = Field(
         None, description="`upload:NAME`; a fresh one when absent", max_length=LONGEST_VALUE
     )
-    title: str = Field("", max_length=LONGEST_VALUE)
-    metadata: Annotated[dict[str, MetadataValue], BeforeValidator(_checked_metadata)] = {}
+    title: str = Field(
+        "",
+        max_length=LONGEST_VALUE,
+        description="absent: the title that the document has already, else its uri's name",
+    )
+    metadata: Annotated[dict[str, MetadataValue], BeforeValidator(_checked_metadata)] | None = Field(
+        None,
+        description="replaces the metadata that were handed in before; absent: they stay. Null as a value "
+        "leaves the key out",
+    )
 
     model_config = shown(
         uri="upload:kettle", title="The kettle", text="The kettle is broken.", metadata={"team": "deck"}
@@ -178,3 +199,6 @@ class ErrorOut(BaseModel):
     """The one shape of every error."""
 
     error: ErrorDetail
+    detail: str | None = Field(
+        None, description="the message once more, where clients of Jina's and Cohere's read it"
+    )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.schemas import Strict, shown
+from api.schemas import Strict, shown, without_nulls
 from search.answer import Hit, SearchResult
 from search.fusion import SHIPPED, Fusion
 from search.request import MODES
@@ -17,13 +17,15 @@ from search.types import MetadataValue
 MOST = 1e6
 """Of numbers that are multiplied and added up: a float stays finite."""
 
+Weight = Annotated[float, Field(ge=0, le=MOST)]
+
 
 class FusionBody(Strict):
     """How the legs' lists become one; used as it is given, nothing is added from the defaults."""
 
     method: Literal["rrf", "dbsf", "convex"] = "convex"
     k: float = Field(60, gt=0, le=MOST, description="rank constant of RRF")
-    weights: dict[str, Annotated[float, Field(ge=0, le=MOST)]] = Field(
+    weights: Annotated[dict[str, Weight], BeforeValidator(without_nulls)] = Field(
         {}, description="per leg: dense, bm25; 1.0 where absent"
     )
     foreign: float = Field(
@@ -80,7 +82,9 @@ class SearchBody(Strict):
     highlight: bool = Field(
         False, description="where each passage has the query's words, and which sentence has most of them"
     )
-    min_score: dict[str, float] = Field({}, description="per leg: leave out candidates scored below")
+    min_score: Annotated[dict[str, float], BeforeValidator(without_nulls)] = Field(
+        {}, description="per leg: leave out candidates scored below"
+    )
     explain: bool = False
 
     model_config = shown(query="What does error E-4071 mean?", limit=5, mode="hybrid", explain=True)

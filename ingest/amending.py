@@ -9,6 +9,7 @@ from ingest.manifests import dropped_if_bare, update
 from search.stores.base import Store
 from search.stores.switch import one_walk
 from search.types import DocumentInfo, Manifest, MetadataValue
+from search.unicode_forms import composed_metadata
 
 
 @one_walk
@@ -27,6 +28,8 @@ def amend(store: Store, document_id: str, changes: Mapping[str, MetadataValue | 
         The manifest as it stands after; None when no such document answers.
     """
 
+    changes = composed_metadata(changes)
+
     def change(old: Manifest | None) -> Manifest | None:
         if old is None or old.live is None:
             return old
@@ -42,7 +45,8 @@ def told(info: DocumentInfo, amended: Mapping[str, MetadataValue | None]) -> Doc
     """What is said of a document with metadata set by hand; the key `language` is the document's own."""
     if not amended:
         return info
-    metadata = {key: value for key, value in {**info.metadata, **amended}.items() if value is not None}
+    merged = composed_metadata(info.metadata) | composed_metadata(amended)
+    metadata = {key: value for key, value in merged.items() if value is not None}
     language = metadata.pop("language", None)
     if "language" in amended:
         info = replace(info, language=language if isinstance(language, str) else "")

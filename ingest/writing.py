@@ -16,6 +16,7 @@ from ingest.types import Document
 from search.stores.base import Store
 from search.stores.switch import one_walk
 from search.types import DocumentInfo, Failure, FileStamp, Passage, Record
+from search.unicode_forms import composed_metadata
 
 WRITE_CHUNKS = 1024
 
@@ -147,7 +148,7 @@ def describe(document: Document, language: str = "") -> DocumentInfo:
         document: whose.
         language: what its text is in; its metadata's own word on that counts more.
     """
-    metadata = dict(document.metadata)
+    metadata = composed_metadata(document.metadata)
     stated = metadata.pop("language", "")
     return DocumentInfo(
         id=document.id,

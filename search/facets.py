@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from search.stores.filters import moment_of
 from search.types import MetadataValue, QueryError
+from search.unicode_forms import composed
 
 Scalar = str | int | float | bool
+_Identity = tuple[str, Scalar | datetime]
 _EXACT = 2**53  # from here on a float may equal several integers, to which a filter still tells it equal
 
 
@@ -49,25 +53,30 @@ def check_key(key: str) -> None:
 
 
 def count(key: str, documents: Iterable[MetadataValue | None]) -> Facets:
-    """Count values: one entry per document, None for one without the key."""
+    """Count values: one entry per document, None for one without the key.
+
+    Of strings that are equal, as spellings of one date are, the first in order is shown.
+    """
     number = 0
-    shown: dict[tuple[str, Scalar], Scalar] = {}
-    counted: Counter[tuple[str, Scalar]] = Counter()
+    shown: dict[_Identity, Scalar] = {}
+    counted: Counter[_Identity] = Counter()
     for stored in documents:
         number += 1
         values: Sequence[Scalar] = stored if isinstance(stored, list) else [] if stored is None else [stored]
-        own = {_identity(value): value for value in values}
-        counted.update(own.keys())
-        for identity, value in own.items():
-            shown.setdefault(identity, value)
+        own = [(_identity(key, value), value) for value in values]
+        counted.update({identity for identity, _ in own})
+        for identity, value in own:
+            known = shown.setdefault(identity, value)
+            if isinstance(value, str) and isinstance(known, str):
+                shown[identity] = min(known, value)
     ranked = sorted(counted, key=lambda one: (-counted[one], one[0], shown[one]))
     return Facets(key, number, tuple(FacetValue(shown[one], counted[one]) for one in ranked))
 
 
-def _identity(value: Scalar) -> tuple[str, Scalar]:
+def _identity(key: str, value: Scalar) -> _Identity:
     """Equal for values that a filter takes for equal: 1 and 1.0, but neither with true nor with "1"."""
     if isinstance(value, bool):
         return "boolean", value
     if isinstance(value, str):
-        return "string", value
+        return "string", moment_of(key, value) or composed(value)
     return ("integer", value) if isinstance(value, int) and abs(value) >= _EXACT else ("number", float(value))

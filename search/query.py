@@ -28,12 +28,16 @@ class Limits:
 LIMITS = Limits()
 
 
-def parse_filter(shape: Any, limits: Limits = LIMITS) -> Filter:
+def parse_filter(shape: Any, limits: Limits = LIMITS) -> Filter | None:
     """Read a filter: `{"type": "eq", "key": "lang", "value": "en"}`, nested in `and` / `or` by `filters`.
+
+    None and an empty object mean no filter.
 
     Raises:
         QueryError: an unknown operator or field, a missing one, or more than the limits allow.
     """
+    if shape is None or shape == {}:
+        return None
     where = _parse(shape, limits, depth=1)
     check_filter(where, limits)
     return where

@@ -20,7 +20,7 @@ from starlette.datastructures import UploadFile
 from api.auth import ServiceOf, TenantOf
 from api.build import Service
 from api.errors import ApiError
-from api.routes.strict import parse_json
+from api.routes.strict import StrictRoute, parse_json
 from api.schemas import Accepted, DocumentDetailOut, DocumentOut, DocumentsOut, ErrorOut, TextBody
 from ingest.jobs import JobError
 from ingest.types import document_id
@@ -29,7 +29,9 @@ from search.stores import catalog
 from search.stores.base import Store
 from search.types import Manifest, MetadataValue, Passage
 
-router = APIRouter(prefix="/documents", tags=["documents"], responses={"4XX": {"model": ErrorOut}})
+router = APIRouter(
+    prefix="/documents", tags=["documents"], responses={"4XX": {"model": ErrorOut}}, route_class=StrictRoute
+)
 Collection = Annotated[str, Query(description="the collection")]
 _BETWEEN = "/"  # parts the moment from the id in a cursor of the newest documents
 _READ_TRIES = 20

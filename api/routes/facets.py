@@ -8,12 +8,12 @@ from fastapi import APIRouter, Query
 
 from api.auth import ServiceOf, TenantOf
 from api.opened import limits_of
-from api.routes.strict import parse_json
+from api.routes.strict import StrictRoute, parse_json
 from api.schemas import ErrorOut
 from api.schemas_search import FacetOut, FacetsOut
 from search.query import parse_filter
 
-router = APIRouter(tags=["search"], responses={"4XX": {"model": ErrorOut}})
+router = APIRouter(tags=["search"], responses={"4XX": {"model": ErrorOut}}, route_class=StrictRoute)
 
 
 @router.get("/facets")

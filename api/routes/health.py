@@ -11,10 +11,11 @@ from api.auth import ServiceOf, TenantOf, admin_only
 from api.build import Service
 from api.errors import ApiError, body
 from api.plans import set_plan
+from api.routes.strict import StrictRoute
 from api.schemas import ErrorOut
 from search.types import SearchError
 
-router = APIRouter(tags=["service"], responses={"4XX": {"model": ErrorOut}})
+router = APIRouter(tags=["service"], responses={"4XX": {"model": ErrorOut}}, route_class=StrictRoute)
 
 
 @router.get("/healthz", openapi_extra={"security": [{}]})

@@ -1,4 +1,4 @@
-"""What every route refuses: a body that is not JSON to the letter, and query parameters nobody knows."""
+"""Strict reading of requests: JSON to the letter, known query parameters only, empty ones as absent ones."""
 
 from __future__ import annotations
 
@@ -38,16 +38,33 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route whose handler gets a `StrictRequest`."""
+    """A route whose handler gets a `StrictRequest`, without the query parameters that mean null.
+
+    Clients write an absent parameter as an empty one (`?cursor=`), for a query string has no null.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See `APIRoute.get_route_handler`."""
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            return await handle(StrictRequest(request.scope, request.receive))
+            scope = request.scope
+            query = _without_empty(self, scope["query_string"])
+            if query != scope["query_string"]:
+                scope = {**scope, "query_string": query}
+            return await handle(StrictRequest(scope, request.receive))
 
         return strict
+
+
+def _without_empty(route: APIRoute, query: bytes) -> bytes:
+    """Return a query string without its empty optional parameters."""
+    if not query:
+        return query
+    parameters = route.dependant.query_params
+    optional = {one.alias.encode() for one in parameters if not one.field_info.is_required()}
+    pairs = [(pair, *pair.partition(b"=")) for pair in query.split(b"&")]
+    return b"&".join(pair for pair, name, _, value in pairs if value or name not in optional)
 
 
 class WatchedRoute(StrictRoute):

@@ -10,6 +10,7 @@ from search.stores import ranged
 from search.stores.filters import DATES, KEYWORDS
 from search.stores.payload import Payload
 from search.types import MetadataValue
+from search.unicode_forms import forms
 
 MOST = 96
 """Fields of metadata with an index: each takes memory. Filters on others are right, and slow."""
@@ -69,7 +70,8 @@ def value_of(key: str, payload: Payload) -> Any:
     if key in KEYWORDS + DATES:
         return payload[key]
     exact = payload.get("exact_metadata")
-    return (payload["metadata"] if exact is None else json.loads(exact)).get(key)
+    metadata = payload["metadata"] if exact is None else json.loads(exact)
+    return next((metadata[form] for form in forms(key) if form in metadata), None)
 
 
 def _parts(value: MetadataValue, apart: bool) -> Iterator[str]:

@@ -4,7 +4,8 @@ A key without a value matches no comparison but `ne` and `nin`, which are exactl
 list matches when any of its values does. Numbers compare as numbers, whatever their type; fractions that
 differ by a few units in the last place, and for ranges whole numbers from 2**53 on that are as near, count as
 equal in every store but the one in memory. `page` is any
-page of the chunk's range. Dates are RFC 3339; a time without a zone is UTC.
+page of the chunk's range. Dates are RFC 3339; a time without a zone is UTC. Strings of metadata that are dates
+compare as moments, and as strings. NFC and NFD of a string or a key are one: see `search.unicode_forms`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from search.stores import ranged
 from search.stores.payload import last_page, truth
 from search.stores.ranged import EXACT, parse_date
 from search.types import Comparison, DocumentInfo, Filter, Group, MetadataValue, Passage, QueryError
+from search.unicode_forms import forms, uri_forms
 
 KEYWORDS = ("document_id", "uri", "source", "title", "kind", "language")
 DATES = ("modified", "ingested")
@@ -95,7 +97,7 @@ def matches(where: Filter, passage: Passage) -> bool:
     checked = _check(where)
     stored = _stored(checked, passage)
     if checked.op == "eq":
-        found = any(_equal(one, value) for one in stored for value in checked.values)
+        found = any(_equal(checked.key, one, value) for one in stored for value in checked.values)
     else:
         found = any(_within(checked.op, one, checked.values[0]) for one in stored)
     return found != checked.negated
@@ -113,7 +115,7 @@ def told(key: str, document: DocumentInfo) -> MetadataValue | None:
     if key in KEYWORDS + DATES:
         value: MetadataValue = getattr(document, "id" if key == "document_id" else key)
         return value
-    return document.metadata.get(key)
+    return next((document.metadata[form] for form in forms(key) if form in document.metadata), None)
 
 
 def _check(comparison: Comparison) -> _Checked:
@@ -183,15 +185,34 @@ def _date(key: str, value: MetadataValue) -> datetime:
 
 
 def _conditions(checked: _Checked, apart: bool) -> models.Condition:
-    if checked.op != "eq":
-        return _range(checked.key, checked.op, checked.values[0], apart)
-    texts = [value for value in checked.values if isinstance(value, str)]
-    others = [_equals(checked.key, value, apart) for value in checked.values if not isinstance(value, str)]
-    if texts:
-        others.append(models.FieldCondition(key=_path(checked.key), match=models.MatchAny(any=texts)))
-    if not others:
+    found = [one for key in forms(checked.key) for one in _alternatives(key, checked, apart)]
+    if not found:
         return _NOTHING
-    return others[0] if len(others) == 1 else models.Filter(should=others)
+    return found[0] if len(found) == 1 else models.Filter(should=found)
+
+
+def _alternatives(key: str, checked: _Checked, apart: bool) -> list[models.Condition]:
+    """Return the conditions of which a match meets one."""
+    if checked.op != "eq":
+        return [_range(key, checked.op, checked.values[0], apart)]
+    texts = [value for value in checked.values if isinstance(value, str)]
+    others = [value for value in checked.values if not isinstance(value, str)]
+    others += dict.fromkeys(moment for text in texts if (moment := moment_of(key, text)) is not None)
+    found = [_equals(key, value, apart) for value in others]
+    if texts:
+        spelled = list(dict.fromkeys(form for text in texts for form in _spellings(key, text)))
+        found.append(models.FieldCondition(key=_path(key), match=models.MatchAny(any=spelled)))
+    return found
+
+
+def _spellings(key: str, text: str) -> list[str]:
+    """Return the strings that count as `text` under a key."""
+    return uri_forms(text) if key in ("uri", "source") else forms(text)
+
+
+def moment_of(key: str, text: str) -> datetime | None:
+    """Return the moment that a string of metadata names; None where it is no date."""
+    return None if key in KEYWORDS else parse_date(text)
 
 
 def _equals(key: str, value: _Value, apart: bool) -> models.Condition:
@@ -259,13 +280,17 @@ def _stored(checked: _Checked, passage: Passage) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def _equal(stored: Any, value: _Value) -> bool:
+def _equal(key: str, stored: Any, value: _Value) -> bool:
     if isinstance(stored, bool) or isinstance(value, bool):
         return stored is value
     if isinstance(value, int) and abs(value) >= EXACT:
         return isinstance(stored, int) and stored == value
     if isinstance(value, int | float):
         return isinstance(stored, int | float) and float(stored) == float(value)
+    if isinstance(stored, str) and isinstance(value, str):
+        moment = moment_of(key, value)
+        same = moment is not None and moment_of(key, stored) == moment
+        return same or stored in _spellings(key, value)
     return type(stored) is type(value) and bool(stored == value)
 
 
