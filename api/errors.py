@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from api import disk
 from embedder.types import EmbedderError, InputError, StoppedError
@@ -49,6 +50,8 @@ _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
     (StoppedError, 499, "client_gone"),
     (EmbedderError, 503, "model_unavailable"),
 )
+_COMPATIBLE = ("/v1/", "/v2/", "/rerank")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _STATUS_CODES = {
     400: "invalid_body",
     401: "unauthorized",
@@ -81,9 +84,14 @@ def job_error(error: Exception) -> tuple[str, str]:
     return code, message
 
 
-def body(code: str, message: str, request_id: str) -> dict[str, Any]:
-    """The one shape of an error."""
-    return {"error": {"code": code, "message": message, "request_id": request_id}}
+def body(code: str, message: str, request_id: str, path: str = "") -> dict[str, Any]:
+    """Return the one shape of an error.
+
+    On the paths that clients of Jina's and Cohere's use, the message stands in `detail` once more: they read
+    it there.
+    """
+    shape: dict[str, Any] = {"error": {"code": code, "message": message, "request_id": request_id}}
+    return shape | {"detail": message} if path.startswith(_COMPATIBLE) else shape
 
 
 def answer(
@@ -94,7 +102,7 @@ def answer(
     request.state.error_code = code
     retry = {"Retry-After": "1"} if status == 503 else {}
     return JSONResponse(
-        body(code, message, request_id),
+        body(code, message, request_id, request.url.path),
         status_code=status,
         headers={**(headers or {}), **retry, "X-Request-ID": request_id},
     )
@@ -111,7 +119,10 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         code = _STATUS_CODES.get(error.status_code, "http_error")
         message = f"{error.detail}: {request.method} {request.url.path}"
-        return answer(request, error.status_code, code, message, error.headers)
+        headers = {**(error.headers or {})}
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods_of(request))
+        return answer(request, error.status_code, code, message, headers)
 
     async def known(request: Request, error: Exception) -> JSONResponse:
         status, code, message = describe(error)
@@ -124,6 +135,16 @@ def install(app: FastAPI) -> None:
     kinds = (ApiError, SourceError, JobError, *(row[0] for row in _TABLE), OSError, sqlite3.Error, Exception)
     for kind in kinds:
         app.add_exception_handler(kind, known)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Return the methods of a path; the router itself names those of the first route only."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 def _of(request: Request) -> dict[str, Any]:

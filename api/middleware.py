@@ -166,7 +166,7 @@ class Refusal:
         """Serve one ASGI connection."""
         request_id = scope.get("state", {}).get("request_id", "")
         scope.setdefault("state", {})["error_code"] = self._code
-        told = errors.body(self._code, self._message, request_id)
+        told = errors.body(self._code, self._message, request_id, scope["path"])
         refused = JSONResponse(told, status_code=self._status, headers=self._headers)
         await refused(scope, receive, send)
 

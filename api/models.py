@@ -71,7 +71,8 @@ class Models:
                 name, device=settings.device, dtype=permitted.reranker_dtype(settings), source=source
             )
 
-        return TimedReranker(settings.reranker, load, settings.rerank_seconds)
+        name = places.public_name(settings.reranker)
+        return TimedReranker(name, load, settings.rerank_seconds, alias=settings.reranker)
 
     def config(self, embedder: Embedder, analyzer: Analyzer) -> IndexConfig:
         """What an index made now is made with; where its model lies is noted.

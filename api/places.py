@@ -20,6 +20,12 @@ def absolute(model: str, source: Source) -> str:
     return str(folder.resolve()) if model not in source.described and folder.is_dir() else model
 
 
+def public_name(model: str) -> str:
+    """Return a model's name for answers: of a folder its own name, never its path."""
+    folder = Path(model).expanduser()
+    return folder.resolve().name if folder.is_dir() or model.startswith(("/", "~", ".")) else model
+
+
 def note(data: Path, model: str, fingerprint: Mapping[str, str]) -> None:
     """Remember, before an index is made with it, the folder that a model was given by; a name needs no note.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from api.schemas import Strict, shown
 from search.types import MetadataValue
@@ -15,10 +16,24 @@ QUERIES = 16
 Vector = list[float] | str
 
 
-class EmbeddingsBody(Strict):
-    """Texts to embed. `input` of strings: arrays of token numbers belong to another tokenizer."""
+def _texts(value: Any) -> Any:
+    """Refuse arrays of token ids by name: ids of another tokenizer decode to other words, unnoticed."""
+    first = value[0] if isinstance(value, list) and value else None
+    if isinstance(first, list):
+        first = first[0] if first else None
+    if isinstance(first, int) and not isinstance(first, bool):
+        raise PydanticCustomError(
+            "token_ids",
+            "arrays of token ids are not read, as nothing tells whose tokenizer made them; send strings. "
+            "LangChain's OpenAIEmbeddings sends strings with check_embedding_ctx_length=False",
+        )
+    return value
 
-    input: str | list[str]
+
+class EmbeddingsBody(Strict):
+    """Texts to embed, as strings: arrays of token ids belong to another tokenizer."""
+
+    input: Annotated[str | list[str], BeforeValidator(_texts)]
     model: str = Field("default", description="`default`, or the name of the model that is served")
     task: Literal["retrieval.query", "retrieval.passage", "separation", "classification", "text-matching"] = (
         Field(
@@ -36,6 +51,9 @@ class EmbeddingsBody(Strict):
         None, description="`base64`: little-endian float32"
     )
     embedding_type: Literal["float", "base64"] | None = Field(None, description="Jina's `encoding_format`")
+    encoding_type: Literal["float", "base64"] | None = Field(
+        None, description="`encoding_format`, as some clients call it"
+    )
     normalized: Literal[True] = Field(True, description="vectors have length 1")
     truncate: bool = Field(False, description="has no effect: nothing is cut, whatever its length")
     user: str | None = Field(None, description="OpenAI's; has no effect")
@@ -85,7 +103,19 @@ class RerankAskBody(Strict):
     documents: Annotated[list[str | TextPart], Field(min_length=1)]
     model: str = Field("default", description="`default`, or the name in RERANKER")
     top_n: int | None = Field(None, ge=1, description="the best so many; all when absent")
-    return_documents: bool = Field(True, description="say each document's text, too")
+    return_documents: bool = Field(
+        True, description="give each document's text, too; false by default at `/v2/rerank`"
+    )
+    rank_fields: list[str] | None = Field(
+        None, description="Cohere's; has no effect: of a document only `text` is read"
+    )
+    max_chunks_per_doc: int | None = Field(
+        None, description="Cohere's; has no effect: nothing is cut, whatever its length"
+    )
+    max_tokens_per_doc: int | None = Field(None, description="Cohere's; has no effect")
+    priority: int | None = Field(None, description="Cohere's; has no effect")
+    truncation: bool | None = Field(None, description="Jina's; has no effect")
+    user: str | None = Field(None, description="OpenAI's; has no effect")
 
     model_config = shown(
         model="default",
@@ -109,7 +139,24 @@ class RerankedOut(BaseModel):
     id: str
     object: Literal["list"] = "list"
     model: str
+    usage: UsageOut
     results: list[RankedOut]
+
+
+class ModelOut(BaseModel):
+    """A model that is served, by the name that requests and answers give it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: Literal["latewood"] = "latewood"
+
+
+class ModelsOut(BaseModel):
+    """The models that are served."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelOut]
 
 
 class RankingOptions(Strict):

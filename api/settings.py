@@ -182,7 +182,7 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="time for a body to arrive; each 1,000 bytes of it add a second",
     )
-    batch: int = Field(256, ge=1, description="most texts in one request to embed or rerank")
+    batch: int = Field(2048, ge=1, description="most texts in one request to embed or rerank")
     body_bytes: int = Field(10_000_000, ge=1, description="largest JSON body")
     upload_bytes: int = Field(200_000_000, ge=1, description="largest upload")
     file_bytes: int = Field(500_000_000, ge=1, description="largest file of a folder")

@@ -70,11 +70,11 @@ class LocalReranker:
         """How well each passage answers.
 
         Nothing is cut off. A passage that does not fit beside the query is read in overlapping windows and
-        counts as its best one (MaxP, arXiv 1905.09217).
+        counts as its best one (MaxP, arXiv 1905.09217). A passage without a token scores 0: below any other.
 
         Args:
             query: at most half of the model's tokens.
-            passages: of any length, each with a token at least.
+            passages: of any length.
             stop: asked several times a second while the model runs.
 
         Returns:
@@ -82,22 +82,22 @@ class LocalReranker:
             better. Logits above 16 all give 1.
 
         Raises:
-            InputError: the query or a passage holds no token, or the query is too long.
+            InputError: the query holds no token, or is too long.
             StoppedError: `stop` said True.
             EmbedderError: the reranker is closed, or the model gave values that are not finite.
         """
         frame = self._frame(query)
         rows: list[Row] = []
         firsts: list[int] = []
+        read: list[int] = []
         for number, tokens in enumerate(self._tokenizer.encode_all(passages)):
-            if not len(tokens):
-                raise InputError(
-                    f"passage {number} ({len(passages[number])} characters) holds nothing that can be read"
-                )
-            firsts.append(len(rows))
-            rows += _windows(frame, tokens.ids, len(rows))
+            if len(tokens):
+                read.append(number)
+                firsts.append(len(rows))
+                rows += _windows(frame, tokens.ids, len(rows))
+        scores = np.zeros(len(passages), dtype=np.float32)
         if not rows:
-            return np.empty(0, dtype=np.float32)
+            return scores
         states = np.zeros((len(rows), self._cross.encoder.hidden_size), dtype=np.float32)
         job = Job(Task.QUERY, rows, states, self._backbone.budget, urgent=True)
         self._owner.submit(job)
@@ -108,7 +108,12 @@ class LocalReranker:
                 f"the reranker gave {bad} of {len(logits)} scores that are not finite; check the weights, or "
                 "load the model with dtype float32"
             )
-        return _logistic(np.maximum.reduceat(logits, firsts))
+        scores[read] = _logistic(np.maximum.reduceat(logits, firsts))
+        return scores
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return the number of tokens of all texts, without special tokens."""
+        return sum(len(tokens) for tokens in self._tokenizer.encode_all(texts))
 
     def close(self) -> None:
         """Finish what was asked before, refuse what comes after, end the owner thread."""

@@ -337,7 +337,8 @@ class Reranker(Protocol):
     def score(self, query: str, passages: Sequence[str], stop: Callable[[], bool] = ...) -> Floats:
         """How well each passage answers: (len(passages),) float32 from 0 to 1, higher is better.
 
-        Nothing is cut off: a passage longer than the model can take counts as its best window.
+        Nothing is cut off: a passage longer than the model can take counts as its best window. One without
+        a token scores 0.
         `stop` is asked now and then; once it says True the work leaves the queue and StoppedError is raised.
 
         Raises:
@@ -345,6 +346,10 @@ class Reranker(Protocol):
             StoppedError: `stop` said True.
             EmbedderError: the reranker is closed, or the model gave values that are not finite.
         """
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return the number of tokens of all texts."""
         ...
 
     def close(self) -> None:

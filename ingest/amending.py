@@ -27,7 +27,6 @@ def amend(store: Store, document_id: str, changes: Mapping[str, MetadataValue | 
     Returns:
         The manifest as it stands after; None when no such document answers.
     """
-
     changes = composed_metadata(changes)
 
     def change(old: Manifest | None) -> Manifest | None:

@@ -193,7 +193,7 @@ def described_by(path: str) -> str:
 def read_sidecar(data: bytes, limit: int = MOST_KEYS) -> dict[str, MetadataValue]:
     """The metadata in a sidecar: a JSON object of strings, numbers, booleans, lists of strings or numbers.
 
-    `title` and `language` are the document's own (see `merge`).
+    `title` and `language` are the document's own (see `merge`). Null leaves a key out.
 
     Raises:
         ParseError: `invalid_metadata`; the message says what is wrong with it, where, and the remedy.
@@ -210,6 +210,7 @@ def read_sidecar(data: bytes, limit: int = MOST_KEYS) -> dict[str, MetadataValue
         raise _invalid(f"it is not valid JSON: {error}") from error
     if not isinstance(values, dict):
         raise _invalid(f'it holds {type(values).__name__}; write one JSON object: {{"key": "value"}}')
+    values = {key: value for key, value in values.items() if value is not None}
     if len(values) > limit:
         raise _invalid(f"it has {len(values)} keys; the limit is {limit}")
     for key, value in values.items():

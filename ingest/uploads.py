@@ -17,10 +17,11 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic, time
+from urllib.parse import unquote
 
 from ingest.jobs import JobError
 from ingest.parsing.protocol import ParsedFile, Unchanged
@@ -29,9 +30,10 @@ from ingest.report import Problem, Report
 from ingest.sequence import Sequence
 from ingest.sync import Place, Work, document_from
 from ingest.types import CONFLICT, Document, ParseError, document_id
+from search.detection import language_of
 from search.stores.base import Store
 from search.stores.durable import make_folder
-from search.types import MetadataValue
+from search.types import DocumentInfo, MetadataValue
 
 SOURCE = "uploads:"
 TRIES = 3
@@ -49,13 +51,18 @@ SUPERSEDED = "superseded"
 _NUMBER = re.compile(r"s(\d{19})-")
 """Begins an entry's name. Entries of older versions begin with a moment in digits, which sorts before."""
 
+_UNNAMED = "text"  # the title that earlier versions gave a text without one
 _MARK = ".committed-"
 _MARK_SECONDS = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One file handed in: the name that decides its format, and what the caller says of it."""
+    """One file handed in: the name that decides its format, and what the caller states about it.
+
+    Attributes:
+        keeps: of `title` and `metadata`, those that the document it replaces hands on.
+    """
 
     tenant: str
     collection: str
@@ -63,6 +70,7 @@ class Upload:
     name: str
     title: str
     metadata: Mapping[str, MetadataValue]
+    keeps: Collection[str] = ()
 
     @property
     def document_id(self) -> str:
@@ -86,6 +94,12 @@ class Spooled:
     def number(self) -> int:
         """Return the number of its arrival; 0 for an entry of an older version, which had none."""
         return _number_of(self.folder.name)
+
+
+def name_in(uri: str) -> str:
+    """Return the name in an upload's uri: `upload:notes/faq%2012` -> `faq 12`."""
+    name = unquote(uri.removeprefix("upload:"))
+    return name.rstrip("/").rpartition("/")[2] or name
 
 
 class Spool:
@@ -335,7 +349,7 @@ def ingest_upload(
     upload = spooled.upload
     report = Report(total=1, current=upload.uri)
     key = document_id(index.tenant, index.collection, upload.uri)
-    existed = any(manifest.live is not None for manifest in index.store.get_manifests([key]))
+    before = [one.document for one in index.store.get_manifests([key]) if one.live is not None]
     try:
         answer = _parse(spooled, work)
     except ParseError as error:
@@ -347,9 +361,7 @@ def ingest_upload(
     if isinstance(answer, Unchanged):
         raise TypeError("a parser that was given no hash cannot find a file unchanged")
     document = document_from(answer, Place(key, upload.uri, SOURCE), keep_stamp=False)
-    document = replace(
-        document, title=upload.title or document.title, metadata={**document.metadata, **upload.metadata}
-    )
+    document = _with_stated(index, document, upload, before[0] if before else None)
 
     def embedding(documents: Iterable[Document], part: float) -> None:
         report.share = part
@@ -360,13 +372,26 @@ def ingest_upload(
             report.failed.append(Problem(upload.uri, outcome.error.code, outcome.error.message))
             on_error(outcome.error)
             continue
-        report.added, report.updated = int(not existed), int(existed)
+        report.added, report.updated = int(not before), int(bool(before))
         report.tokens = outcome.tokens
     stats = index.store.stats()
     report.documents, report.chunks = stats.documents, stats.chunks
     report.finished, report.share, report.seconds = 1, 1.0, monotonic() - started
     work.progress(report)
     return report
+
+
+def _with_stated(index: Index, document: Document, upload: Upload, before: DocumentInfo | None) -> Document:
+    """Return a document with the title and metadata of its upload, or kept from the one it replaces."""
+    title, metadata = upload.title, {**document.metadata, **upload.metadata}
+    if before is not None and "title" in upload.keeps and before.title != _UNNAMED:
+        title = title or before.title
+    if before is not None and "metadata" in upload.keeps:
+        metadata |= before.metadata
+        text = "".join(passage.chunk.text for passage in index.store.chunks_of(document.id))
+        if before.language != language_of(text):  # stated, not detected
+            metadata["language"] = before.language
+    return replace(document, title=title or document.title, metadata=metadata)
 
 
 def _parse(spooled: Spooled, work: Work) -> ParsedFile | Unchanged:

@@ -25,15 +25,17 @@ class TimedReranker:
     later question finds the model there.
     """
 
-    def __init__(self, name: str, load: Callable[[], Reranker], seconds: float) -> None:
+    def __init__(self, name: str, load: Callable[[], Reranker], seconds: float, *, alias: str = "") -> None:
         """Make one.
 
         Args:
-            name: the model's.
+            name: the model's, as answers show it.
             load: called once, with the first question.
             seconds: that a question has, waiting for others' included.
+            alias: another name that requests may use.
         """
         self.name = name
+        self.names = frozenset((name, alias or name))
         self.seconds = seconds
         self._load = load
         self._loaded: Reranker | None = None
@@ -76,6 +78,14 @@ class TimedReranker:
                 raise StoppedError("stopped on request before everything was reranked")
         return work.result()
 
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return the number of tokens of all texts.
+
+        Raises:
+            EmbedderError: the model cannot be loaded.
+        """
+        return self._model().count_tokens(texts)
+
     def close(self) -> None:
         """Refuse new questions and let go of the model."""
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -85,12 +95,15 @@ class TimedReranker:
                 self._loaded.close()
 
     def _score(self, query: str, passages: Sequence[str], late: threading.Event) -> list[float]:
+        return [float(score) for score in self._model().score(query, passages, late.is_set)]
+
+    def _model(self) -> Reranker:
         with self._loading:
             if self._closed:
                 raise EmbedderError("the reranker is closed with its service; ask the next one")
             if self._loaded is None:
                 self._loaded = self._load()
-        return [float(score) for score in self._loaded.score(query, passages, late.is_set)]
+            return self._loaded
 
 
 def _tell(work: Future[list[float]]) -> None:

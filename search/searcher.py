@@ -127,7 +127,7 @@ class Searcher:
             return None
         if self._reranker is None:
             raise QueryError("rerank was asked for, but no reranker is set; name one in RERANKER")
-        if request.rerank.model not in {"", self._reranker.name}:
+        if request.rerank.model not in {"", *self._reranker.names}:
             raise QueryError(
                 f"rerank model {request.rerank.model!r:.80} is not the one that is set; "
                 f"leave it out, or name {self._reranker.name!r}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 _Value = TypeVar("_Value")
@@ -20,10 +20,12 @@ def composed(text: str) -> str:
 
 def composed_uri(uri: str) -> str:
     """Return a uri whose name is in NFC, percent-encoded where `uri` was."""
-    raw = _ESCAPED.sub(_decoded, uri)
-    if raw == uri:
-        return composed(uri)
-    return _NOT_ASCII.sub(lambda found: quote(found[0]), composed(raw))
+    return _uri_in(uri, "NFC")
+
+
+def uri_in_forms(uri: str) -> list[str]:
+    """Return a uri as it is, in NFC and in NFD, percent-encoded where `uri` was."""
+    return list(dict.fromkeys((uri, composed_uri(uri), _uri_in(uri, "NFD"))))
 
 
 def composed_metadata(metadata: Mapping[str, _Value]) -> dict[str, _Value]:
@@ -44,6 +46,13 @@ def uri_forms(uri: str) -> list[str]:
     spelled = forms(raw)
     encoded = [_NOT_ASCII.sub(lambda found: quote(found[0]), one) for one in spelled]
     return list(dict.fromkeys((uri, *spelled, *encoded)))
+
+
+def _uri_in(uri: str, form: Literal["NFC", "NFD"]) -> str:
+    raw = _ESCAPED.sub(_decoded, uri)
+    if raw == uri:
+        return unicodedata.normalize(form, uri)
+    return _NOT_ASCII.sub(lambda found: quote(found[0]), unicodedata.normalize(form, raw))
 
 
 def _composed_value(value: Any) -> Any:

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote
@@ -24,10 +25,11 @@ from api.routes.strict import StrictRoute, parse_json
 from api.schemas import Accepted, DocumentDetailOut, DocumentOut, DocumentsOut, ErrorOut, TextBody
 from ingest.jobs import JobError
 from ingest.types import document_id
-from ingest.uploads import Spooled, Upload, discard
+from ingest.uploads import Spooled, Upload, discard, name_in
 from search.stores import catalog
 from search.stores.base import Store
 from search.types import Manifest, MetadataValue, Passage
+from search.unicode_forms import composed, composed_uri, uri_in_forms
 
 router = APIRouter(
     prefix="/documents", tags=["documents"], responses={"4XX": {"model": ErrorOut}}, route_class=StrictRoute
@@ -63,7 +65,8 @@ async def add(
 ) -> Accepted:
     """Hand in files (multipart, field `files`) or a text (JSON).
 
-    On the answer they are on disk; a job ingests them.
+    On the answer they are on disk; a job ingests them. A text replaces the one of its uri and keeps the title
+    and the metadata that are not given; a file replaces title and metadata, too.
     """
     catalog.check_names(tenant, collection)
     if request.headers.get("content-type", "").lower().startswith("multipart/"):
@@ -81,14 +84,12 @@ async def add(
             uploads = _distinct([_named(tenant, collection, file, metadata) for file in files])
             return await run_in_threadpool(_accept_files, service, uploads, files)
     text = await _text_body(request)
-    upload = Upload(
-        tenant,
-        collection,
-        _upload_uri(service, tenant, collection, text),
-        "text.txt",
-        text.title,
-        _checked(service, text.metadata),
-    )
+    uri = _upload_uri(service, tenant, collection, text)
+    metadata = _checked(service, text.metadata)
+    title = text.title.strip()
+    given = {"title": bool(title), "metadata": text.metadata is not None}
+    keeps = tuple(field for field in given if not given[field])
+    upload = Upload(tenant, collection, uri, f"{name_in(uri)}.txt", title, metadata, keeps)
     return await run_in_threadpool(_accept_text, service, upload, text.text)
 
 
@@ -244,7 +245,7 @@ async def _text_body(request: Request) -> TextBody:
 
 
 def _metadata(service: Service, given: Any) -> dict[str, MetadataValue]:
-    if given is None:
+    if given in (None, ""):
         return {}
     if not isinstance(given, str):
         raise ApiError(422, "invalid_request", "metadata is a file; send it as a plain field")
@@ -259,7 +260,8 @@ def _validated(shape: Any) -> TextBody:
         raise RequestValidationError(error.errors()) from error
 
 
-def _checked(service: Service, metadata: dict[str, MetadataValue]) -> dict[str, MetadataValue]:
+def _checked(service: Service, given: dict[str, MetadataValue] | None) -> dict[str, MetadataValue]:
+    metadata = given or {}
     most = service.settings.metadata_keys
     if len(metadata) > most:
         raise ApiError(
@@ -284,7 +286,7 @@ def _upload_uri(service: Service, tenant: str, collection: str, text: TextBody) 
 
 
 def _named(tenant: str, collection: str, file: UploadFile, metadata: dict[str, MetadataValue]) -> Upload:
-    name = Path(file.filename or "").name
+    name = composed(Path(file.filename or "").name)
     if name in {"", ".."}:
         message = f"a file is named {file.filename!r}; its name's ending decides how it is read"
         raise ApiError(422, "invalid_request", message)
@@ -313,14 +315,30 @@ def _accept_files(service: Service, uploads: Sequence[Upload], files: Sequence[U
             with path.open("wb") as out:
                 shutil.copyfileobj(file.file, out)
 
-        ids.append(_ingest(service, service.spool.add(upload, write)))
+        ids.append(_ingest(service, service.spool.add(_as_known(service, upload), write)))
     return Accepted(job_id=ids[0], job_ids=ids, uris=[upload.uri for upload in uploads])
 
 
 def _accept_text(service: Service, upload: Upload, text: str) -> Accepted:
     data = text.encode()
+    upload = _as_known(service, upload)
     job_id = _ingest(service, service.spool.add(upload, lambda path: _write(path, data)))
     return Accepted(job_id=job_id, job_ids=[job_id], uris=[upload.uri])
+
+
+def _as_known(service: Service, upload: Upload) -> Upload:
+    """Return an upload under the spelling of its uri that has a document, else in NFC.
+
+    Two uploads whose names differ in their normal form alone look the same to anyone: they are one document.
+    """
+    spellings = uri_in_forms(upload.uri)
+    if len(spellings) > 1 and service.exists(upload.tenant, upload.collection):
+        store = service.open(upload.tenant, upload.collection).store
+        ids = {document_id(upload.tenant, upload.collection, uri): uri for uri in spellings}
+        live = [ids[one.id] for one in store.get_manifests(list(ids)) if one.live is not None]
+        if live:
+            return replace(upload, uri=live[0])
+    return replace(upload, uri=composed_uri(upload.uri))
 
 
 def _ingest(service: Service, spooled: Spooled) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -30,12 +30,12 @@ def embeddings(body: EmbeddingsBody, service: ServiceOf, tenant: TenantOf) -> Re
     """A vector for each input; with `late_chunking` all are read as one document first."""
     texts = [body.input] if isinstance(body.input, str) else body.input
     check_batch("input", texts, service.settings.batch)
-    model = _served(service, tenant)
+    model = served(service, tenant)
     name = model.description.name
-    check_model(body.model, name)
+    check_model(body.model, name, {name})
     vectors = _embed(model, body, texts)
     tokens = sum(len(model.token_offsets(text)) for text in texts)
-    packed = "base64" in {body.encoding_format, body.embedding_type}
+    packed = "base64" in {body.encoding_format, body.embedding_type, body.encoding_type}
     answer = {
         "object": "list",
         "data": [
@@ -48,7 +48,7 @@ def embeddings(body: EmbeddingsBody, service: ServiceOf, tenant: TenantOf) -> Re
     return Response(to_json(answer), media_type="application/json")
 
 
-def _served(service: Service, tenant: str) -> Embedder:
+def served(service: Service, tenant: str) -> Embedder:
     """The model that embeds where no collection is named: that of the tenant's `default` collection."""
     if service.settings.model == "auto" and service.exists(tenant, "default"):
         home = service.catalog.home(tenant, "default")
@@ -68,15 +68,20 @@ def check_batch(field: str, texts: Sequence[object], most: int) -> None:
         )
 
 
-def check_model(asked: str, served: str) -> None:
-    """Refuse another model than the one there is.
+def check_model(asked: str, name: str, known: Collection[str]) -> None:
+    """Refuse another model than the one that is served.
+
+    Args:
+        asked: what the request names.
+        name: the served model's, for the error.
+        known: every name of it.
 
     Raises:
         ApiError: 404.
     """
-    if asked not in {"default", served}:
+    if asked not in {"default", *known}:
         raise ApiError(
-            404, "model_not_found", f"model {asked!r:.80} is not served here; name {served!r} or 'default'"
+            404, "model_not_found", f"model {asked!r:.80} is not served here; name {name!r} or 'default'"
         )
 
 

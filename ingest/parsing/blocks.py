@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
+from ingest.parsing.inline_data import without_files
 from ingest.types import Element, ElementKind, Parsed, ParseError
 from search.types import MetadataValue
 
@@ -99,8 +100,11 @@ class TextBuilder:
     def add(
         self, kind: ElementKind, text: str, *, page: int | None = None, depth: int = 0, header: str = ""
     ) -> None:
-        """Append one block. White space around it is dropped; a block of white space alone is ignored."""
-        text = clean(text)
+        """Append one block, without files embedded in it (`data:` URIs).
+
+        White space around it is dropped; a block of white space alone is ignored.
+        """
+        text, _ = without_files(clean(text))
         text = text.rstrip().lstrip("\n") if kind is ElementKind.CODE else text.strip()
         if not text.strip():
             return

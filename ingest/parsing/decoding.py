@@ -8,6 +8,7 @@ import re
 from charset_normalizer import from_bytes
 
 from ingest.parsing.blocks import clean
+from ingest.parsing.inline_data import without_files
 from ingest.types import ParseError
 
 # Tried in this order among guesses that fit equally well: Western European text decodes without a fault in
@@ -51,11 +52,20 @@ def decode(data: bytes, declared: str = "") -> tuple[str, tuple[str, ...]]:
         declared: the encoding the file itself names (an HTML `charset`), if any.
 
     Returns:
-        The text under the text rules, and a note naming the encoding unless it was UTF-8.
+        The text under the text rules and without embedded files (`data:` URIs), and notes: the encoding
+        unless it was UTF-8, and the number of files left out.
 
     Raises:
         ParseError: `not_text` if the bytes are not text in any encoding known.
     """
+    text, notes = _as_text(data, declared)
+    text, files = without_files(text)
+    if files:
+        notes = (*notes, f"left out as no text: {files} embedded files (data: URIs)")
+    return text, notes
+
+
+def _as_text(data: bytes, declared: str) -> tuple[str, tuple[str, ...]]:
     for mark, encoding in _BOMS:
         if data.startswith(mark):
             return _decoded(data, encoding, "byte order mark")

@@ -13,7 +13,7 @@ from ingest.parsing.blocks import checked
 from ingest.parsing.router import HEAD_BYTES, is_gzip, route, unpacked_name
 from ingest.types import Parsed, ParseError
 
-PARSER_VERSION = "2"
+PARSER_VERSION = "3"
 """Changes whenever the same bytes may give another text, so that failed files are tried again."""
 
 Reader = Callable[[bytes, str], Parsed]

@@ -96,7 +96,9 @@ def route(name: str, head: bytes) -> str:
     if suffix in _PACKED:
         raise ParseError(
             "unsupported_kind",
-            f"{suffix} archives are not read here; unpack it, or pack its files as one .zip",
+            f"{suffix} archives are not read here. A .zip is read where it lies in a folder that is ingested, "
+            "not as an upload and not in another archive: unpack it into such a folder, or hand in its files "
+            "one by one",
             skipped=True,
         )
     if suffix:

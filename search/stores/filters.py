@@ -4,8 +4,9 @@ A key without a value matches no comparison but `ne` and `nin`, which are exactl
 list matches when any of its values does. Numbers compare as numbers, whatever their type; fractions that
 differ by a few units in the last place, and for ranges whole numbers from 2**53 on that are as near, count as
 equal in every store but the one in memory. `page` is any
-page of the chunk's range. Dates are RFC 3339; a time without a zone is UTC. Strings of metadata that are dates
-compare as moments, and as strings. NFC and NFD of a string or a key are one: see `search.unicode_forms`.
+page of the chunk's range. Dates are RFC 3339; a time without a zone is UTC. Strings of metadata that are
+dates compare as moments, and as strings. NFC and NFD of a string or a key are one: see
+`search.unicode_forms`.
 """
 
 from __future__ import annotations

@@ -18,9 +18,7 @@ METADATA, NUMBERS, DATES = "metadata", "numbers", "dates"
 EXACT = 2**53
 """Beyond it, two integers may be the same float."""
 
-_DATE = re.compile(
-    r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII
-)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
 
 
 def parse_date(text: str) -> datetime | None:
