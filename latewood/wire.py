@@ -19,6 +19,15 @@ EVENTS_SECONDS = 60.0
 """Without a line from a job for so long, its connection is broken: it sends one every 15 s at least."""
 
 
+SEARCH_OPTIONS = frozenset(
+    [
+        *("collection", "mode", "limit", "offset", "filters", "fusion", "min_score", "rerank", "group_by"),
+        *("expand", "highlight", "explain"),
+    ]
+)
+"""Fields of `POST /search` but `query`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request."""

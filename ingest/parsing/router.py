@@ -96,7 +96,7 @@ def route(name: str, head: bytes) -> str:
     if suffix in _PACKED:
         raise ParseError(
             "unsupported_kind",
-            f"{suffix} archives are not read here. A .zip is read where it lies in a folder that is ingested, "
+            f"{suffix} archives are not read here. A .zip is read where it lies in an ingested folder, "
             "not as an upload and not in another archive: unpack it into such a folder, or hand in its files "
             "one by one",
             skipped=True,

@@ -107,7 +107,8 @@ def test_base64_is_little_endian_float32(jina: TestClient) -> None:
         ({"input": []}, 422, "invalid_request", "input has 0 texts; it must have 1 to 4 (BATCH)"),
         ({"input": ["x"] * 5}, 422, "invalid_request", "input has 5 texts; it must have 1 to 4"),
         ({"input": ["x", " "]}, 422, "empty_text", "input 1 is blank"),
-        ({"input": [1, 2]}, 422, "invalid_request", "input"),
+        ({"input": [1, 2]}, 422, "invalid_request", "check_embedding_ctx_length=False"),
+        ({"input": [[9906, 1917], [15339]]}, 422, "invalid_request", "check_embedding_ctx_length=False"),
         ({"input": "x", "dimensions": 63}, 422, "invalid_dimensions", "dimensions is 63"),
         ({"input": "x", "model": "ada"}, 404, "model_not_found", "'ada' is not served here"),
         ({"input": "x", "task": "chat"}, 422, "invalid_request", "task"),
@@ -238,6 +239,56 @@ def test_coheres_package_has_documents_reranked(ranking: TestClient, serve: Any,
     assert [one.relevance_score for one in answer.results] == pytest.approx([wanted[at] for at in order[:2]])
 
 
+def test_coheres_second_version_is_served(ranking: TestClient, serve: Any, cross_encoder: str) -> None:
+    with (
+        serve(LoopbackOnly(ranking.app)) as url,
+        cohere.Client(api_key="none", base_url=url) as first,
+        cohere.ClientV2(api_key="none", base_url=url) as second,
+    ):
+        asked: dict[str, Any] = {"model": "default", "query": "capital city", "documents": list(DOCUMENT)}
+        one = first.rerank(**asked, max_chunks_per_doc=10, rank_fields=["text"])
+        two = second.rerank(**asked, max_tokens_per_doc=4096)
+    assert [each.index for each in two.results] == [each.index for each in one.results]
+
+
+def test_the_bare_path_answers_as_the_first_version(ranking: TestClient) -> None:
+    body = {"query": "capital", "documents": ["Berlin", "city"]}
+    bare, first = (ranking.post(path, json=body).json() for path in ("/rerank", "/v1/rerank"))
+    assert bare["results"] == first["results"]
+
+
+def test_an_answer_counts_tokens_and_its_model_is_no_path(ranking: TestClient, cross_encoder: str) -> None:
+    answer = ranking.post("/v1/rerank", json={"query": "capital", "documents": ["Berlin", "city"]}).json()
+    assert answer["usage"]["total_tokens"] > 2
+    assert "/" not in answer["model"]
+    assert cross_encoder.endswith(answer["model"])
+    again = {"model": answer["model"], "query": "capital", "documents": ["Berlin"]}
+    assert ranking.post("/v1/rerank", json=again).status_code == 200
+
+
+def test_a_document_without_words_comes_last(ranking: TestClient) -> None:
+    answer = ranking.post("/v1/rerank", json={"query": "capital", "documents": ["", "Berlin", " "]})
+    assert [one["index"] for one in answer.json()["results"]] == [1, 0, 2]
+
+
+def test_jinas_clients_find_the_message_of_an_error(ranking: TestClient) -> None:
+    answer = ranking.post("/v1/rerank", json={"model": "nope", "query": "a", "documents": ["a"]}).json()
+    assert answer["detail"] == answer["error"]["message"]
+    assert "detail" not in ranking.post("/search", json={}).json()
+
+
+def test_the_models_are_listed(ranking: TestClient, client: Any) -> None:
+    (listed,) = client.models.list().data
+    assert client.models.retrieve(listed.id).id == listed.id
+    assert len(ranking.get("/v1/models").json()["data"]) == 2
+    missing = ranking.get("/v1/models/nope")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_by_default_a_batch_takes_what_openais_clients_send() -> None:
+    assert Settings(data="x").batch >= 2048
+
+
 def test_documents_may_be_objects_and_need_not_come_back(ranking: TestClient) -> None:
     body = {"query": "capital", "documents": [{"text": "Berlin"}, "city"]}
     told = ranking.post("/v1/rerank", json=body).json()["results"]
@@ -254,7 +305,7 @@ def test_documents_may_be_objects_and_need_not_come_back(ranking: TestClient) ->
         ({"query": ""}, 422, "the query has 0 characters"),
         ({"query": "x" * 8193}, 422, "at most 8192 characters (QUERY_CHARACTERS)"),
         ({"top_n": 0}, 422, "top_n"),
-        ({"rank_fields": ["x"]}, 422, "unknown field rank_fields"),
+        ({"colour": 1}, 422, "unknown field colour"),
     ],
 )
 def test_what_cannot_be_reranked_is_refused(ranking: TestClient, body: Any, status: int, words: str) -> None:

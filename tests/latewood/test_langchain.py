@@ -10,8 +10,10 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
 
+from api.schemas_search import SearchBody
 from latewood import AsyncClient, Client, LatewoodError
 from latewood.langchain import LatewoodRetriever
+from latewood.wire import SEARCH_OPTIONS
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,40 @@ def test_it_is_a_link_of_a_chain(client: Client) -> None:
     chain = retriever | RunnableLambda(lambda documents: [one.metadata["uri"] for one in documents])
     assert chain.invoke("about the kiosk") == ["upload:kiosk"]
     assert chain.batch(["kiosk", "zeppelin"]) == [["upload:kiosk"], []]
+
+
+@pytest.mark.parametrize("ask", ["invoke", "batch", "ainvoke", "async_client"])
+def test_options_of_one_call_are_honoured(client: Client, url: str, ask: str) -> None:
+    retriever = LatewoodRetriever(client=client, collection="chain", limit=5)
+    options: dict[str, Any] = {"filters": {"type": "eq", "key": "year", "value": 2025}, "limit": 1}
+
+    async def waiting() -> list[Document]:
+        if ask == "ainvoke":
+            return await retriever.ainvoke("all about", **options)
+        async with AsyncClient(url) as asynchronous:
+            own = LatewoodRetriever(async_client=asynchronous, collection="chain", limit=5)
+            return await own.ainvoke("all about", **options)
+
+    if ask == "invoke":
+        found = retriever.invoke("all about", **options)
+    elif ask == "batch":
+        (found,) = retriever.batch(["all about"], **options)
+    else:
+        found = asyncio.run(waiting())
+    assert [one.metadata["uri"] for one in found] == ["upload:kiosk"]
+    assert len(retriever.invoke("all about")) == 2
+
+
+def test_an_unknown_option_is_refused_and_none_keeps_the_retrievers_own(client: Client) -> None:
+    own = {"filters": {"type": "eq", "key": "year", "value": 2024}}
+    retriever = LatewoodRetriever(client=client, collection="chain", options=own)
+    assert [one.metadata["uri"] for one in retriever.invoke("all about", filters=None)] == ["upload:ferry"]
+    with pytest.raises(TypeError, match="unknown option filter; a search has: collection, expand"):
+        retriever.invoke("all about", filter={})
+
+
+def test_the_options_are_the_fields_of_a_search() -> None:
+    assert SEARCH_OPTIONS | {"query"} == set(SearchBody.model_fields)
 
 
 def test_it_waits_with_either_client(client: Client, url: str) -> None:

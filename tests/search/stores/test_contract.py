@@ -319,6 +319,36 @@ def test_a_passage_without_words_is_found_by_its_dense_vector_alone(store, kit):
     assert len(alone) == 1
 
 
+MOMENTS = {
+    "utc": "2025-02-03T12:45:46Z",
+    "offset": "2025-02-03T13:45:46+01:00",
+    "milliseconds": "2025-02-03T12:45:46.000Z",
+}
+
+
+def test_dates_compare_as_moments_however_they_are_written(store, kit):
+    for name, moment in MOMENTS.items():
+        kit.commit(store, name, [name], metadata={"when": moment})
+    kit.commit(store, "later", ["later"], metadata={"when": "2025-02-03T12:46:00Z"})
+    kit.commit(store, "minutes", ["minutes"], metadata={"when": "2025-02-03T12:46"})
+    for moment in MOMENTS.values():
+        assert store.count(Comparison("eq", "when", moment)) == 3
+        assert store.count(Comparison("ne", "when", moment)) == 2
+        assert store.count(Comparison("in", "when", [moment])) == 3
+        assert store.count(Comparison("nin", "when", [moment])) == 2
+    assert store.count(Comparison("eq", "when", "2025-02-03T12:46:00+00:00")) == 2
+    assert store.count(Comparison("gte", "when", "2025-02-03T12:46")) == 2
+
+
+def test_normal_forms_of_one_text_are_one(store, kit):
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    for name, written in (("nfc", composed), ("nfd", decomposed)):
+        kit.commit(store, name, [name], metadata={"author": written})
+    for asked in (composed, decomposed):
+        assert store.count(Comparison("eq", "author", asked)) == 2
+        assert store.count(Comparison("ne", "author", asked)) == 0
+
+
 def test_an_empty_or_matches_nothing_and_an_empty_and_everything(store, kit):
     kit.commit(store, "a", ["oak", "elm"])
     assert store.count(Group("or", ())) == 0
