@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
@@ -14,7 +16,7 @@ from api.keys import KeyStore
 from api.logs import Observer
 from api.mcp import McpRoute
 from api.middleware import Admin, Busy, Limits, RequestId
-from api.reference import BEARER, operation_id
+from api.reference import BEARER, operation_id, with_optional_keys
 from api.routes import (
     amend,
     backup,
@@ -74,6 +76,8 @@ def create_app(service: Service) -> FastAPI:
     app.router.routes.append(McpRoute(service))
     errors.install(app)
     settings = service.settings
+    if not keys_needed(settings):
+        app.openapi = partial(with_optional_keys, app.openapi)  # type: ignore[method-assign]
     app.add_middleware(
         Busy,
         most=settings.concurrency,

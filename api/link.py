@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 NAME = "workers.sock"
-READS = frozenset({"get_manifests", "list_manifests", "read_chunks", "stats", "flush", "sync"})
+READS = frozenset({"get_manifests", "list_manifests", "chunks_of", "read_chunks", "stats", "flush", "sync"})
 WRITES = frozenset({"write", "remove", "note_failure", "note_unchanged"})
 PATIENCE = 60.0
 """Seconds for which a worker waits for the owner, or the next one, to answer."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from api.errors import ApiError, describe
 from api.mcp import Body, Library
@@ -23,7 +23,15 @@ INSTRUCTIONS = (
 )
 
 Asking = Context[Any, Any]
-Name = Annotated[str, Field(description="the collection")]
+
+
+def _when_null(default: Any) -> BeforeValidator:
+    """Return a validator that reads an explicit null as an absent argument: agents write both."""
+    return BeforeValidator(lambda value: default if value is None else value)
+
+
+Name = Annotated[str, _when_null("default"), Field(description="the collection")]
+Mode = Annotated[Literal["hybrid", "dense", "bm25"], _when_null("hybrid")]
 
 
 def make_server(library: Callable[[Any], Library]) -> MCPServer[Any]:
@@ -56,8 +64,8 @@ class _Tools:
         context: Asking,
         query: Annotated[str, Field(description="a question, or words to find")],
         collection: Name = "default",
-        limit: Annotated[int, Field(ge=1, le=50, description="how many passages")] = 8,
-        mode: Literal["hybrid", "dense", "bm25"] = "hybrid",
+        limit: Annotated[int, _when_null(8), Field(ge=1, le=50, description="how many passages")] = 8,
+        mode: Mode = "hybrid",
         filters: Annotated[
             Body | None, Field(description='e.g. {"type": "eq", "key": "kind", "value": "pdf"}')
         ] = None,
@@ -70,8 +78,10 @@ class _Tools:
         context: Asking,
         document_id: str,
         collection: Name = "default",
-        start: Annotated[int, Field(ge=0, description="first character")] = 0,
-        characters: Annotated[int, Field(ge=1, le=200_000, description="most of the text")] = CHARACTERS,
+        start: Annotated[int, _when_null(0), Field(ge=0, description="first character")] = 0,
+        characters: Annotated[
+            int, _when_null(CHARACTERS), Field(ge=1, le=200_000, description="most of the text")
+        ] = CHARACTERS,
     ) -> Body:
         return self._asked(
             context, lambda library: _part(library.document(document_id, collection), start, characters)
@@ -81,7 +91,7 @@ class _Tools:
         self,
         context: Asking,
         collection: Name = "default",
-        limit: Annotated[int, Field(ge=1, le=1000)] = 50,
+        limit: Annotated[int, _when_null(50), Field(ge=1, le=1000)] = 50,
         cursor: Annotated[str | None, Field(description="next_cursor of the page before")] = None,
     ) -> Body:
         return self._asked(context, lambda library: library.documents(collection, cursor, limit))

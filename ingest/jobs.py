@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.pace import Pace
 from ingest.report import CLOSING, Report
+from ingest.types import document_id
 from ingest.writing import utc
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 FINAL = frozenset({"completed", "failed", "cancelled"})
 CLOSED = "the process is closing"
+_UPLOADED = "upload:"  # begins the uris of uploads
 KEPT = 1000
 SMALL_RUNNERS = 4
 """Small jobs that run at the same time, each of another tenant."""
@@ -144,10 +146,17 @@ class Job:
         return self.pace.left(monotonic() - self.begun, self.report.part)
 
     def describe(self) -> str:
-        """Return the job in a few words, for log lines and for those who wait for it."""
+        """Return the job in a few words, for those who wait for it."""
         if self.order is None:
             return f"work on collection {self.collection!r}"
         return f"the {'dry run' if self.dry_run else self.order.kind} of {self.source}"
+
+    def logged(self) -> str:
+        """Return the job in a few words for log lines, without the name that a caller gave an upload."""
+        if self.order is None or not self.source.startswith(_UPLOADED):
+            return self.describe()
+        key = document_id(self.tenant, self.collection, self.source)
+        return f"the {self.order.kind} of document {key} in collection {self.collection!r}"
 
 
 Run = Callable[[Job, Callable[[Report], None], Callable[[], bool]], Report]
@@ -364,7 +373,7 @@ class Jobs:
 
     def _run(self, job: Job, run: Run) -> None:
         if not job.small:
-            logger.info("job %s begins: %s", job.id, job.describe())
+            logger.info("job %s begins: %s", job.id, job.logged())
         try:
             job.report = run(job, lambda report: self._note(job, report), lambda: self._stopped(job))
         except BaseException as error:  # the seam: the cause is recorded, and the runner takes the next job
@@ -372,7 +381,7 @@ class Jobs:
             logger.error(
                 "job %s failed: %s: %s [%s]",
                 job.id,
-                job.describe(),
+                job.logged(),
                 job.error[1],
                 job.error[0],
                 exc_info=error if job.error[0] == "internal" else None,
@@ -381,7 +390,7 @@ class Jobs:
         else:
             self._end(job)
             level = logging.WARNING if job.report.failed else logging.INFO
-            logger.log(level, "job %s %s: %s: %s", job.id, job.status, job.describe(), job.report.summary())
+            logger.log(level, "job %s %s: %s: %s", job.id, job.status, job.logged(), job.report.summary())
 
     def _explain(self, error: BaseException) -> tuple[str, str]:
         if isinstance(error, Exception):

@@ -37,11 +37,12 @@ class LatewoodRetriever(BaseRetriever):
     retriever's own in force, so that its filters cannot be dropped by accident.
 
     Raises:
+        pydantic.ValidationError: an argument of the constructor that it does not have.
         TypeError: an option that `POST /search` does not have.
         LatewoodError, UnreachableError: as the clients do.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     client: Client | None = None
     async_client: AsyncClient | None = None

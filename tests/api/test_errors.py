@@ -86,7 +86,7 @@ def compare(kind: str, key: str, value: Any) -> dict[str, Any]:
         ({"fusion": {"weights": {"dense": 1e308}}}, "invalid_request", "less than or equal to 1000000"),
         ({"fusion": {"weights": {"dense": 0, "bm25": 0}}}, "invalid_query", "every fusion weight is 0"),
         ({"min_score": {"splade": 0.1}}, "invalid_query", "leg 'splade'; one of: dense, bm25"),
-        ({"filters": {}}, "invalid_query", "one of: eq, ne, gt, gte, lt, lte, in, nin, and, or"),
+        ({"filters": {"type": "x"}}, "invalid_query", "one of: eq, ne, gt, gte, lt, lte, in, nin, and, or"),
         ({"filters": []}, "invalid_request", "filters"),
         ({"filters": {"type": "and", "filters": [[]]}}, "invalid_query", "a filter must be an object"),
         ({"filters": {"type": "eq", "key": "a"}}, "invalid_query", "lacks 'value'"),
@@ -211,7 +211,7 @@ def test_a_wrong_address_is_answered_in_the_same_shape(
 
 def test_an_unknown_parameter_is_refused_with_the_known_ones(http: TestClient) -> None:
     _, _, message = refused(http, "GET", "/documents?colection=typo")
-    assert message == "unknown parameter colection; known: collection, cursor, limit"
+    assert message == "unknown parameter colection; known: collection, cursor, limit, order"
 
 
 def test_a_wrong_method_names_the_right_one(http: TestClient) -> None:

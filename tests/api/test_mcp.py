@@ -122,6 +122,20 @@ def test_what_is_refused_is_told_in_words(url: str, name: str, arguments: Any, w
     assert re.search(words, content.text, re.S), content.text
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("search", {"query": "ferry", "limit": None, "mode": None, "filters": None}),
+        ("list_documents", {"limit": None, "cursor": None}),
+    ],
+)
+def test_null_is_an_absent_argument(url: str, name: str, arguments: Any) -> None:
+    given = {key: value for key, value in arguments.items() if value is not None}
+    with_null, without = (ask(url, call(name, collection="agents", **one)) for one in (arguments, given))
+    assert not with_null.is_error
+    assert with_null.structured_content == without.structured_content
+
+
 def test_a_tool_nobody_has_is_refused(url: str) -> None:
     answer = ask(url, call("delete_everything"))
     assert answer.is_error

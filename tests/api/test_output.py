@@ -47,23 +47,23 @@ def test_a_program_is_given_every_character(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    ("finished", "total", "told"),
+    ("finished", "left", "shown"),
     [
-        (1, 2, "1 of 2 files, about 30 s left"),
-        (1, 500, "1 of 500 files"),  # the first one says nothing about 499 others
-        (10, 500, "10 of 500 files, about 1,470 s left"),  # 30 s / 10 * 490
-        (500, 500, "500 of 500 files"),
+        (1, None, "1 of 500 files"),
+        (10, 1470.0, "10 of 500 files, about 1,470 s left"),
+        (500, 0.0, "500 of 500 files, about 0 s left"),
     ],
 )
-def test_the_time_left_is_told_once_enough_files_are_finished(
+def test_progress_shows_the_time_left_that_the_service_estimates(
     finished: int,
-    total: int,
-    told: str,
+    left: float | None,
+    shown: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = iter((100.0, 130.0))
     monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    counts = {"finished": finished, "total": 500, "tokens": 0, "share": finished / 500}
     with output.progress("docs") as show:
-        show({"status": "in_progress", "counts": {"finished": finished, "total": total, "tokens": 0}})
-    assert capsys.readouterr().err == f"docs: {told}\n"
+        show({"status": "in_progress", "counts": counts, "seconds_left": left})
+    assert capsys.readouterr().err == f"docs: {shown}\n"

@@ -751,7 +751,8 @@ def test_what_was_asked_is_offered_again_and_the_way_back_leads_to_it(page: Any,
     offered = page.locator("#asked-before option")
     expect(offered).to_have_count(2)
     assert [one.get_attribute("value") for one in offered.all()] == ["first bus", "last ferry"]
-    page.go_back()
+    with page.expect_response("**/search"):
+        page.go_back()
     expect(page.locator("#query")).to_have_value("last ferry")
     expect(page.locator("#results > li")).to_have_count(2)
     assert [body.query for body in fake.searches] == ["last ferry", "first bus", "last ferry"]

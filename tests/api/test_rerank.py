@@ -38,7 +38,7 @@ def test_passages_stand_in_the_cross_encoders_order(notes: TestClient, cross_enc
     answer = ask(notes, rerank={}).json()
     assert SearchOut.model_validate(answer, strict=True).model_dump(exclude_unset=True) == answer
     assert answer["rerank"] == {
-        "model": cross_encoder,
+        "model": Path(cross_encoder).name,
         "top_n": 50,
         "applied": True,
         "reason": "",

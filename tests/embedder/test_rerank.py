@@ -182,9 +182,10 @@ def test_a_question_without_tokens_is_refused(query, reranker):
         reranker.score(query, PASSAGES)
 
 
-def test_a_passage_without_tokens_is_refused_and_no_passages_give_no_scores(reranker):
-    with pytest.raises(InputError, match="passage 1"):
-        reranker.score(QUERY, ["Berlin", "   "])
+def test_a_passage_without_tokens_scores_below_any_other_and_no_passages_give_no_scores(reranker):
+    blank, found, empty = reranker.score(QUERY, ["   ", "Berlin", ""])
+    assert blank == empty == 0 < found
+    assert found == pytest.approx(reranker.score(QUERY, ["Berlin"])[0], rel=1e-6)
     assert reranker.score(QUERY, []).shape == (0,)
 
 

@@ -80,6 +80,11 @@ def test_an_unknown_option_is_refused_and_none_keeps_the_retrievers_own(client: 
         retriever.invoke("all about", filter={})
 
 
+def test_a_filter_given_to_the_constructor_is_refused_with_its_name(client: Client) -> None:
+    with pytest.raises(ValueError, match="filters"):
+        LatewoodRetriever(client=client, filters={"type": "eq", "key": "year", "value": 2024})
+
+
 def test_the_options_are_the_fields_of_a_search() -> None:
     assert SEARCH_OPTIONS | {"query"} == set(SearchBody.model_fields)
 

@@ -23,7 +23,7 @@ def test_a_filter_is_read_from_the_contracts_shape():
     ("shape", "message"),
     [
         ("kind=pdf", "a filter must be an object"),
-        ({}, "filter type None is not known; one of: eq, ne, gt, gte, lt, lte, in, nin, and, or"),
+        ({"key": "a"}, "filter type None is not known; one of: eq, ne, gt, gte, lt, lte, in, nin, and, or"),
         ({"type": ["and"]}, "is not known"),
         ({"type": "like", "key": "a", "value": "b"}, "'like' is not known; one of: eq, ne"),
         ({"type": "eq", "key": "a"}, "'eq' lacks 'value'"),

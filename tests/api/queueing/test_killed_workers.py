@@ -96,7 +96,9 @@ class Place:
         assert len(documents) == len(set(documents)) == 2 * FILES + UPLOADS
         commits = collections.Counter(words[2] for words in self.noted("committed"))
         assert set(commits) <= set(documents)
-        assert set(commits.values()) == {1}
+        twice = {uri for uri, times in commits.items() if times > 1}
+        # An upload is forgotten within a second of its commit: killed before that, it is taken in again.
+        assert all(unnoted and uri.startswith("upload:") for uri in twice)
         assert len(documents) - len(commits) <= unnoted
         database = Database(self.jobs, self.data)
         assert database.open() == []

@@ -109,7 +109,7 @@ def test_fractions_are_found_at_their_own_bounds_after_points_were_written_anew(
     for _ in range(2):
         index.optimise()
         index.sweep(["v1"])
-        for one in index.list_chunks(None, 100):
+        for one in index.list_chunks(None, 100, None):
             told = index.fetch([one.id])[0]
             index.put_info(one.document_id, one.version, payload.passage_from(told).document)
         for price in PRICES:
