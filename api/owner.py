@@ -22,17 +22,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from api import disk, output
-from api.addresses import MEMORY, SQLITE
-from api.settings import Settings
-from ingest.report import CLOSING
-from latewood.client import Client, LatewoodError, UnreachableError
+from latewood.api.cli import render
+from latewood.client.client import Client, LatewoodError, UnreachableError
+from latewood.engine import disk
+from latewood.engine.addresses import MEMORY, SQLITE
+from latewood.engine.settings import Settings
+from latewood.ingest.report import CLOSING
 
 if TYPE_CHECKING:
     import uvicorn
 
-    from api.build import Service
-    from api.link import Link
+    from latewood.engine.library import Service
+    from latewood.engine.owner.writer_rpc import Link
 
 T = TypeVar("T")
 TENANT_HEADER = "X-Latewood-Tenant"
@@ -156,7 +157,7 @@ class SocketServer:
     """
 
     def __init__(self, service: Service, path: Path) -> None:
-        from api.app import Admin, create_app
+        from latewood.api.http.app import Admin, create_app
 
         self.app = create_app(service)
         self._path = path
@@ -186,9 +187,9 @@ def _link(service: Service, path: Path) -> Link | None:
     """Where workers of other processes write through this owner, when it has any."""
     if service.settings.jobs in {SQLITE, MEMORY}:
         return None
-    from api import link
+    from latewood.engine.owner import writer_rpc
 
-    return link.Link(service, path.with_name(link.NAME))
+    return writer_rpc.Link(service, path.with_name(writer_rpc.NAME))
 
 
 def listen(path: Path) -> socket.socket:
@@ -224,8 +225,8 @@ def uvicorn_server(
     """
     import uvicorn
 
-    from api.connections import limited
-    from api.middleware import HEAD_BYTES
+    from latewood.api.http.connections import limited
+    from latewood.api.http.middleware import HEAD_BYTES
 
     config = uvicorn.Config(
         app,
@@ -279,7 +280,7 @@ def connected(settings: Settings, tenant: str) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def _owning(settings: Settings, handle: int, path: Path) -> Iterator[None]:
-    from api.build import Service
+    from latewood.engine.library import Service
 
     try:
         with contextlib.closing(Service(settings, lock_fd=handle)) as service:
@@ -327,7 +328,7 @@ def with_owner(settings: Settings, tenant: str, work: Callable[[Client], T]) -> 
             ) from reason
         if not told:
             told = True
-            output.say(f"waiting for the next owner of {settings.data}")
+            render.say(f"waiting for the next owner of {settings.data}")
         time.sleep(0.5)  # whoever asked for the data takes it now
 
 
@@ -360,7 +361,7 @@ def _tell_wait(data: Path, started: float) -> bool:
     """Print whom the command waits for, once the wait is noticeable; return whether it did."""
     if time.monotonic() - started < TELL_SECONDS:
         return False
-    output.say(f"waiting for {_holder(data)}, which holds {data}")
+    render.say(f"waiting for {_holder(data)}, which holds {data}")
     return True
 
 

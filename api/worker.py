@@ -17,19 +17,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from api.addresses import MEMORY, SQLITE
-from api.build import Service
-from api.link import NAME, OwnerIndex
-from api.models import fingerprint
-from api.owner import DataError, SocketServer, private_socket, try_lock
-from api.queueing.desk import Desk
-from api.queueing.durable import DurableDesk
-from api.settings import Settings, SettingsError
-from embedder.types import Embedder
-from ingest.pipeline import Index
-from search.stores import catalog
-from search.stores.base import Store
-from search.types import IndexConfig
+from latewood.api.owner import DataError, SocketServer, private_socket, try_lock
+from latewood.embedder.types import Embedder
+from latewood.engine.addresses import MEMORY, SQLITE
+from latewood.engine.jobs.durable_queue import DurableDesk
+from latewood.engine.jobs.queue import Desk
+from latewood.engine.library import Service
+from latewood.engine.models import fingerprint
+from latewood.engine.owner.writer_rpc import NAME, OwnerIndex
+from latewood.engine.settings import Settings, SettingsError
+from latewood.ingest.pipeline import Index
+from latewood.search.stores.base import Store
+from latewood.search.stores.generations import layout
+from latewood.search.types import IndexConfig
 
 _LOOK_SECONDS = 0.5
 _QUIET_LOOKS = 3
@@ -58,7 +58,7 @@ class WorkerService(Service):
 
         def embedder() -> Embedder:
             found = self.embedder(self.model_of(config))
-            catalog.check_fingerprint(config, fingerprint(found, self.analyzer))
+            layout.check_fingerprint(config, fingerprint(found, self.analyzer))
             return found
 
         self._check_analyzer(config)
@@ -80,7 +80,7 @@ class WorkerService(Service):
         return DurableDesk(self, self._worker)
 
     def _check_analyzer(self, config: IndexConfig) -> None:
-        catalog.check_fingerprint(config, {**config.fingerprint, "analyzer": self.analyzer.fingerprint})
+        layout.check_fingerprint(config, {**config.fingerprint, "analyzer": self.analyzer.fingerprint})
 
     def _owned(self, tenant: str, collection: str) -> OwnerIndex:
         key = (tenant, collection)

@@ -10,12 +10,12 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks.passages import DIMENSION, Passages
-from embedder.types import Floats
-from search.analyzer import Analyzer
-from search.request import SearchRequest
-from search.searcher import Searcher
-from search.stores.base import Store
-from search.types import Leg
+from latewood.embedder.types import Floats
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.request import SearchRequest
+from latewood.search.searcher import Searcher
+from latewood.search.stores.base import Store
+from latewood.search.types import Leg
 
 _FEW = 5  # questions of what takes a second each
 

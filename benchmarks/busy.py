@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from embedder.types import Floats
-from search.analyzer import Analyzer
-from search.request import SearchRequest
-from search.searcher import Searcher
-from search.stores.edge import EdgeStore
-from search.stores.edge_index import EdgeIndex
-from search.types import DenseQuery, IndexConfig, Leg
+from latewood.embedder.types import Floats
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.request import SearchRequest
+from latewood.search.searcher import Searcher
+from latewood.search.stores.edge.index import EdgeIndex
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.types import DenseQuery, IndexConfig, Leg
 
 _ELSEWHERE = ("'query_batch'", "'query'", "'retrieve'", "'acquire'", "posix.read", "posix.write")
 _LOOK_S = 0.005

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers.models.jina_embeddings_v3.configuration_jina_embeddings_v3 import JinaEmbeddingsV3Config
 from transformers.models.jina_embeddings_v3.modeling_jina_embeddings_v3 import JinaEmbeddingsV3Model
 
-from embedder.models import JINA_V3
-from embedder.types import Task
+from latewood.embedder.models.registry import JINA_V3
+from latewood.embedder.types import Task
 
 CORPUS = """Late chunking embeds all tokens of the whole text first and chunks after the transformer.
 Berlin is the capital and largest city of Germany. Its more than 3.85 million inhabitants make it the most

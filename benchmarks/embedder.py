@@ -28,16 +28,16 @@ import torch
 
 from benchmarks.sized import PACK, Sized, operations, product_rate
 from benchmarks.turns import best, table
-from embedder.backbone import native_dtype
-from embedder.checkpoint import find_checkpoint
-from embedder.engine import load_embedder
-from embedder.models import MINILM
-from embedder.owner import Job
-from embedder.pooling import means
-from embedder.quantised import missing_for_int8
-from embedder.rows import Row
-from embedder.tokenizer import TextTokenizer
-from embedder.types import Span, SpannedText, Task
+from latewood.embedder.encoder.backbone import native_dtype
+from latewood.embedder.encoder.pooling import means
+from latewood.embedder.encoder.rows import Row
+from latewood.embedder.models.checkpoint import find_checkpoint
+from latewood.embedder.models.registry import MINILM
+from latewood.embedder.models.tokenizer import TextTokenizer
+from latewood.embedder.quantization.int8 import missing_for_int8
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.serving.scheduler import Job
+from latewood.embedder.types import Span, SpannedText, Task
 
 PARTS = ("minilm", "query", "jina", "mixed")
 CHARACTERS = 1000  # of a chunk: about 256 tokens

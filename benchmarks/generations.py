@@ -27,15 +27,15 @@ from typing import Any
 
 import numpy as np
 
-from api.build import Service
-from api.settings import Settings
-from embedder.types import Floats, ModelDescription, Offsets, SpannedText, Task, Vectors
-from ingest.jobs import FINAL
-from ingest.pipeline import ingest
-from ingest.types import Document, document_id
-from search.request import SearchRequest
-from search.stores import catalog
-from search.types import Chunk, DocumentInfo, Manifest, ManifestWrite, Passage, Record
+from latewood.embedder.types import Floats, ModelDescription, Offsets, SpannedText, Task, Vectors
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings
+from latewood.ingest.jobs import FINAL
+from latewood.ingest.pipeline import ingest
+from latewood.ingest.types import Document, document_id
+from latewood.search.request import SearchRequest
+from latewood.search.stores.generations import layout
+from latewood.search.types import Chunk, DocumentInfo, Manifest, ManifestWrite, Passage, Record
 
 DIMENSION = 384
 CHUNKS = 10
@@ -218,13 +218,13 @@ def measure(service: RandomService, calm: float, folder: Path) -> dict[str, Any]
         thread.start()
     began = time.perf_counter()
     done.wait(calm)
-    home = catalog.home_of(service.data, "default", "default")
-    old, line.started = catalog.current(home), time.perf_counter()
+    home = layout.home_of(service.data, "default", "default")
+    old, line.started = layout.current(home), time.perf_counter()
     job = service.rebuilds.optimise("default", "default")
     while job.status not in FINAL and not errors:
         peak = max(peak, disk(folder))
         done.wait(0.05)
-        if not line.switched and catalog.current(home) != old:
+        if not line.switched and layout.current(home) != old:
             line.switched = time.perf_counter()
     if errors:  # a query or a commit failed: that is what is to be known, not how far the job is
         done.set()

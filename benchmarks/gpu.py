@@ -20,10 +20,10 @@ import torch
 from torch.nn import functional
 
 from benchmarks.random_models import VOCABULARY, jina_size, packed
-from embedder.attention import Attention, BlockedSdpa
-from embedder.encoder import PackedEncoder
-from embedder.types import Task
-from embedder.varlen import PaddedAttention, choose_attention, kernels
+from latewood.embedder.encoder.attention import Attention, BlockedSdpa
+from latewood.embedder.encoder.encoder import PackedEncoder
+from latewood.embedder.encoder.varlen import PaddedAttention, choose_attention, kernels
+from latewood.embedder.types import Task
 
 NO_GPU = (
     "torch sees no CUDA device, so there is nothing to check: run this on a machine with an NVIDIA GPU and "

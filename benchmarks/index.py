@@ -30,10 +30,10 @@ import psutil  # type: ignore[import-untyped]
 
 from benchmarks.search import spread
 from benchmarks.vectors import VectorSet, real, synthetic
-from search.paging import LEG_DEPTH
-from search.plan import DTYPES, QUANTIZATIONS, DensePlan, read_stages
-from search.stores.edge import EdgeStore
-from search.types import Candidate, DenseQuery, IndexConfig, Leg
+from latewood.search.index_config import DTYPES, QUANTIZATIONS, DensePlan, read_stages
+from latewood.search.paging import LEG_DEPTH
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.types import Candidate, DenseQuery, IndexConfig, Leg
 
 PLANS = (
     "flat",

@@ -47,8 +47,8 @@ class Plan:
 
 def against_script(corpus: Corpus, work: Path) -> dict[str, Any]:
     """Folder to searchable, each from the start of a process to its end."""
-    from embedder.defaults import default_model
-    from embedder.sources import locate
+    from latewood.embedder.defaults import default_model
+    from latewood.embedder.models.sources import locate
 
     model = locate(default_model())[0]
     ours = measured(latewood("ingest", corpus.folder, "--json", "--data", work / "ours"))

@@ -25,14 +25,14 @@ from typing import Any
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 
-from embedder.defaults import default_model
-from embedder.types import Embedder, Floats, ModelDescription, Offsets, SpannedText, Task
-from ingest.parsing.workers import ParserPool
-from ingest.pipeline import Index
-from ingest.sync import SyncOptions, Work, sync
-from search.analyzer import Analyzer
-from search.stores.edge import EdgeStore
-from search.types import IndexConfig
+from latewood.embedder.defaults import default_model
+from latewood.embedder.types import Embedder, Floats, ModelDescription, Offsets, SpannedText, Task
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.pipeline import Index
+from latewood.ingest.sync import SyncOptions, Work, sync
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.types import IndexConfig
 
 CHUNK_TOKENS = 256
 SAMPLE_S = 0.05
@@ -171,7 +171,7 @@ def run(folder: str, data: Path, readers: int, model: str, again: bool) -> list[
 def _embedder(model: str) -> Embedder:
     if model == "words":
         return WordEmbedder()
-    from embedder.engine import load_embedder
+    from latewood.embedder.serving.engine import load_embedder
 
     return load_embedder(default_model() if model == "default" else model)
 

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from benchmarks.checkpoints import JINA_SIZE, build_jina
 from benchmarks.measuring import environment
-from embedder.checkpoint import find_checkpoint
-from embedder.models import MINILM
-from embedder.quantised import missing_for_int8
+from latewood.embedder.models.checkpoint import find_checkpoint
+from latewood.embedder.models.registry import MINILM
+from latewood.embedder.quantization.int8 import missing_for_int8
 
 MEMORY = """
 import json, sys, time
@@ -48,8 +48,8 @@ spent = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cp
 print(json.dumps(spent | {"peak_mb": told("VmHWM") - base}))
 """
 OURS = """
-from embedder.engine import load_embedder
-from embedder.types import Task
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.types import Task
 embedder = load_embedder(sys.argv[1], device="cpu")
 embedder.embed_texts(["How many litres of fuel did the fleet burn?"], Task.QUERY)
 """
@@ -62,12 +62,12 @@ PROGRAMS = {"latewood": OURS, "sentence-transformers": THEIRS}
 # Peak and settled memory beside what the process held before: its libraries and the tokenizer.
 WEIGHTS = """
 import torch
-from embedder.backbone import load_backbone
-from embedder.calibration import SENTENCES
-from embedder.checkpoint import find_checkpoint
-from embedder.engine import load_embedder
-from embedder.memory import trim
-from embedder.tokenizer import TextTokenizer
+from latewood.embedder.encoder.backbone import load_backbone
+from latewood.embedder.quantization.calibration import SENTENCES
+from latewood.embedder.models.checkpoint import find_checkpoint
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.serving.memory import trim
+from latewood.embedder.models.tokenizer import TextTokenizer
 name, dtype, libraries = sys.argv[1:]
 load_embedder(libraries, device="cpu", dtype=dtype).close()  # a tiny model has everything imported
 checkpoint = find_checkpoint(name)

@@ -19,7 +19,7 @@ import psutil  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_S = 0.1
-LATEWOOD = "from api.cli import main; main()"
+LATEWOOD = "from latewood.api.cli.main import main; main()"
 
 
 @dataclass(frozen=True, slots=True)

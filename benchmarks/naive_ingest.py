@@ -10,9 +10,9 @@ import json
 import sys
 from pathlib import Path
 
-from ingest.parsing import shim
+from latewood.ingest.parsing.formats import unstructured_stub
 
-shim.install()
+unstructured_stub.install()
 
 from qdrant_client import QdrantClient
 from qdrant_client.models import Distance, PointStruct, VectorParams

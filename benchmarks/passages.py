@@ -13,12 +13,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.types import Floats, SparseVector, Vectors
-from search.analyzer import Analyzer
-from search.fusion import SHIPPED, fuse
-from search.paging import LEG_DEPTH
-from search.stores.base import Store
-from search.types import Candidate, Chunk, DocumentInfo, MetadataValue, Passage
+from latewood.embedder.types import Floats, SparseVector, Vectors
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.fusion import SHIPPED, fuse
+from latewood.search.paging import LEG_DEPTH
+from latewood.search.stores.base import Store
+from latewood.search.types import Candidate, Chunk, DocumentInfo, MetadataValue, Passage
 
 DIMENSION = 384
 CHUNKS = 10  # of a document

@@ -9,11 +9,11 @@ import torch
 from transformers.models.jina_embeddings_v3.configuration_jina_embeddings_v3 import JinaEmbeddingsV3Config
 from transformers.models.jina_embeddings_v3.modeling_jina_embeddings_v3 import JinaEmbeddingsV3Model
 
-from embedder.attention import Attention
-from embedder.calibration import Calibration, DraftProduct
-from embedder.encoder import PackedEncoder
-from embedder.families import read_weights
-from embedder.products import make_product
+from latewood.embedder.encoder.attention import Attention
+from latewood.embedder.encoder.encoder import PackedEncoder
+from latewood.embedder.models.families import read_weights
+from latewood.embedder.quantization.calibration import Calibration, DraftProduct
+from latewood.embedder.quantization.linear import make_product
 
 # The words' table is a look-up: its size changes nothing here but the memory.
 VOCABULARY = 20_000

@@ -18,16 +18,16 @@ from typing import Any
 import bm25s
 import numpy as np
 
-from api.evaluate_cli import SAMPLES, bench_on
-from api.settings import load
-from evaluation import metrics
-from evaluation.ablation import AblationRow, Journal, ablate
-from evaluation.configuration import Configuration
-from evaluation.run import Workbench
-from search.analyzer import Analyzer
-from search.fusion import SHIPPED, Fusion
-from search.languages import AUTO
-from search.paging import LEG_DEPTH
+from latewood.api.cli.evaluate import SAMPLES, bench_on
+from latewood.engine.settings import load
+from latewood.evaluation import metrics
+from latewood.evaluation.ablation import AblationRow, Journal, ablate
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.workbench import Workbench
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.analysis.languages import AUTO
+from latewood.search.fusion import SHIPPED, Fusion
+from latewood.search.paging import LEG_DEPTH
 
 METRIC = "ndcg@10"
 CONTEXTS = (0.0, 0.5, 1.0)

@@ -30,12 +30,12 @@ import numpy as np
 from benchmarks import beside
 from benchmarks.busy import owners_python, searchers, workers_python
 from benchmarks.passages import DIMENSION, Exact, Passages
-from embedder.types import Floats
-from search.analyzer import Analyzer
-from search.request import SearchRequest
-from search.searcher import Searcher
-from search.stores.edge import EdgeStore
-from search.types import Comparison, IndexConfig
+from latewood.embedder.types import Floats
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.request import SearchRequest
+from latewood.search.searcher import Searcher
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.types import Comparison, IndexConfig
 
 PARTS = ("hybrid", "filtered", "searchers", "bm25", "local")
 CONFIG = IndexConfig((DIMENSION,), {"model": "bench"})

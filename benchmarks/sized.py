@@ -13,11 +13,11 @@ from torch.nn import functional
 
 from benchmarks.random_models import VOCABULARY, jina_size, packed, rounded
 from benchmarks.turns import best
-from embedder.backbone import native_dtype
-from embedder.encoder import PackedEncoder
-from embedder.quantised import missing_for_int8
-from embedder.types import Task
-from embedder.varlen import choose_attention
+from latewood.embedder.encoder.backbone import native_dtype
+from latewood.embedder.encoder.encoder import PackedEncoder
+from latewood.embedder.encoder.varlen import choose_attention
+from latewood.embedder.quantization.int8 import missing_for_int8
+from latewood.embedder.types import Task
 
 LAYERS = 24  # of Jina v3
 BATCH = 32  # texts that sentence-transformers takes at a time

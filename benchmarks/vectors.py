@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.engine import load_embedder
-from embedder.types import Floats, SparseVector, Vectors
-from evaluation.corpus import Cutting, build_corpus
-from evaluation.datasets import read_dataset
-from evaluation.run import DEFAULT_CHUNK_TOKENS
-from search.stores.base import Store
-from search.types import Chunk, DocumentInfo, Passage
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.types import Floats, SparseVector, Vectors
+from latewood.evaluation.datasets import read_dataset
+from latewood.evaluation.embedding_cache import Cutting, build_corpus
+from latewood.evaluation.workbench import DEFAULT_CHUNK_TOKENS
+from latewood.search.stores.base import Store
+from latewood.search.types import Chunk, DocumentInfo, Passage
 
 CHUNKS = 10  # of a document
 _TOGETHER = 2_000

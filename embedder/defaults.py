@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from embedder.models import JINA_V3, MINILM
-from embedder.types import ModelNotFoundError
+from latewood.embedder.models.registry import JINA_V3, MINILM
+from latewood.embedder.types import ModelNotFoundError
 
 logger = logging.getLogger(__name__)
 
@@ -18,8 +18,8 @@ def default_model() -> str:
     """
     import torch
 
-    from embedder.adapters import require_adapter_files
-    from embedder.checkpoint import find_checkpoint
+    from latewood.embedder.models.adapters import require_adapter_files
+    from latewood.embedder.models.checkpoint import find_checkpoint
 
     if not torch.cuda.is_available():
         return MINILM.name

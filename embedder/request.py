@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.rows import Frame, Row, whole_of
+from latewood.embedder.encoder.rows import Frame, Row, whole_of
 
 
 @dataclass(slots=True)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.configuration import Configuration
-from evaluation.statistics import (
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.statistics import (
     CONFIDENCE,
     SAMPLES,
     Interval,
@@ -24,7 +24,7 @@ from evaluation.statistics import (
     paired_bootstrap,
     randomisation_tests,
 )
-from search.fusion import DEFAULT_K, SHIPPED, Fusion
+from latewood.search.fusion import DEFAULT_K, SHIPPED, Fusion
 
 SWAPS_EACH = 100
 """Random swaps for each comparison at least: Holm's correction of the least p must be able to reach .01."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.types import Floats
-from search.analyzer import Counts
-from search.lexical import AVERAGE_LENGTH, K1, B
+from latewood.embedder.types import Floats
+from latewood.search.analysis.analyzer import Counts
+from latewood.search.analysis.bm25_parameters import AVERAGE_LENGTH, K1, B
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from search.fusion import DEFAULT_K, SHIPPED, Fusion
-from search.request import MODES
-from search.types import QueryError
+from latewood.search.fusion import DEFAULT_K, SHIPPED, Fusion
+from latewood.search.request import MODES
+from latewood.search.types import QueryError
 
 INDEX_TIME = ("context", "chunk_tokens", "dimensions", "k1", "b", "language")
 """Fields that are written into an index: another value needs another index."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from evaluation.reading import (
+from latewood.evaluation.dataset_files import (
     DatasetError,
     DatasetNotFoundError,
     Judgements,
@@ -18,9 +18,9 @@ from evaluation.reading import (
     json_lines,
     judgements,
 )
-from ingest.parsing.parse import parse_bytes
-from ingest.parsing.text import paragraphs
-from ingest.types import Document, ParseError, document_id
+from latewood.ingest.parsing.formats.text import paragraphs
+from latewood.ingest.parsing.parse import parse_bytes
+from latewood.ingest.types import Document, ParseError, document_id
 
 UNITS = ("document", "passage")
 _T = TypeVar("_T")

@@ -7,8 +7,8 @@ from statistics import fmean
 
 import ir_measures
 
-from evaluation.datasets import GoldSpan
-from evaluation.reading import Judgements
+from latewood.evaluation.dataset_files import Judgements
+from latewood.evaluation.datasets import GoldSpan
 
 PerQuery = Mapping[str, Mapping[str, float]]
 """Metric name -> query id -> score, 0 to 1, higher is better; every query stands under every metric."""

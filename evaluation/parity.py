@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from embedder.types import Floats
-from evaluation.configuration import Configuration
-from evaluation.reading import EvaluationError
-from evaluation.run import Workbench
-from evaluation.statistics import Interval, paired_bootstrap
+from latewood.embedder.types import Floats
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.dataset_files import EvaluationError
+from latewood.evaluation.statistics import Interval, paired_bootstrap
+from latewood.evaluation.workbench import Workbench
 
 METRIC = "ndcg@10"
 DEPTH = 10

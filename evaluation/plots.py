@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedder.types import Floats
-from evaluation.statistics import Interval
+from latewood.embedder.types import Floats
+from latewood.evaluation.statistics import Interval
 
 if TYPE_CHECKING:  # an evaluation without pictures needs no matplotlib
     from matplotlib.axes import Axes

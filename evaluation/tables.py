@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.configuration import Configuration
-from evaluation.run import Row, Run
-from search.fusion import DEFAULT_K
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.workbench import Row, Run
+from latewood.search.fusion import DEFAULT_K
 
 _WHITE = re.compile(r"\s")
 Plain = dict[str, Any]

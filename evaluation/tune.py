@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.configuration import Configuration
-from evaluation.statistics import CONFIDENCE, SAMPLES, Interval, Values, bootstrap_mean
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.statistics import CONFIDENCE, SAMPLES, Interval, Values, bootstrap_mean
 
 FOLDS = 5
 LEAST_QUERIES = 20

@@ -21,13 +21,13 @@ from dataclasses import asdict, dataclass, field, fields
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from ingest.pace import Pace
-from ingest.report import CLOSING, Report
-from ingest.types import document_id
-from ingest.writing import utc
+from latewood.ingest.index.writer import utc
+from latewood.ingest.pace import Pace
+from latewood.ingest.report import CLOSING, Report
+from latewood.ingest.types import document_id
 
 if TYPE_CHECKING:
-    from ingest.orders import Order
+    from latewood.ingest.orders import Order
 
 FINAL = frozenset({"completed", "failed", "cancelled"})
 CLOSED = "the process is closing"

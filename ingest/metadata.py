@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingest.parsing.blocks import clean, one_line
-from ingest.types import ParseError
-from search.types import MetadataValue
+from latewood.ingest.parsing.text_builder import clean, one_line
+from latewood.ingest.types import ParseError
+from latewood.search.types import MetadataValue
 
 SIDECAR_SUFFIX = ".meta.json"
 SIDECAR_LIMIT = 1_000_000  # bytes

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from ingest.known import Known
-from ingest.sources import Plan, ScannedFile
-from ingest.twins import Twins
+from latewood.ingest.sources.diff import Plan, ScannedFile
+from latewood.ingest.sources.inventory import Known
+from latewood.ingest.vector_reuse import Twins
 
 
 def twins_of(others: Mapping[str, str], plan: Plan, known: Mapping[str, Known]) -> Twins:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ingest.selection import Selection
-from ingest.sync import SyncOptions
+from latewood.ingest.sources.patterns import Selection
+from latewood.ingest.sync import SyncOptions
 
 INGEST = "ingest"
 UPLOAD = "upload"

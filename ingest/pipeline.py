@@ -13,14 +13,14 @@ from functools import cached_property
 from threading import Event
 from typing import TypeVar
 
-from embedder.types import Embedder, StoppedError, Vectors
-from ingest.preparing import Prepared, batches, prepare
-from ingest.stages import ahead
-from ingest.twins import Reuse, Twins, Wanted
-from ingest.types import CONFLICT, Document, ParseError
-from ingest.writing import Embedded, StoreWriter, Writer
-from search.analyzer import Analyzer
-from search.stores.base import Store
+from latewood.embedder.types import Embedder, StoppedError, Vectors
+from latewood.ingest.chunking.prepare import Prepared, batches, prepare
+from latewood.ingest.index.writer import Embedded, StoreWriter, Writer
+from latewood.ingest.stages import ahead
+from latewood.ingest.types import CONFLICT, Document, ParseError
+from latewood.ingest.vector_reuse import Reuse, Twins, Wanted
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.stores.base import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from time import monotonic
 
-from embedder.types import EmbedderError
-from ingest.uploads import Spool, Spooled
-from search.stores.base import Store
-from search.types import DiskFullError, SearchError, StoreUnavailableError
+from latewood.embedder.types import EmbedderError
+from latewood.ingest.uploads import Spool, Spooled
+from latewood.search.stores.base import Store
+from latewood.search.types import DiskFullError, SearchError, StoreUnavailableError
 
 BATCH = 64
 """So many committed uploads are not kept waiting for more before they are synced."""

@@ -16,27 +16,27 @@ from pathlib import Path, PurePosixPath
 from time import monotonic
 from urllib.parse import unquote
 
-from ingest.archives import opened
-from ingest.beside import annotated, described, look
-from ingest.known import Known, holdings
-from ingest.moves import partners_together, perhaps_renamed, twins_of
-from ingest.naming import is_remote
-from ingest.origins import Local, Origin, Remote
-from ingest.parsing.parse import PARSER_VERSION
-from ingest.parsing.protocol import ParsedFile, Unchanged
-from ingest.parsing.workers import ParserPool
-from ingest.paths import Template
-from ingest.pipeline import Index, ingest
-from ingest.rehearsal import rehearse
-from ingest.remote import RemoteSource
-from ingest.report import Problem, Report, Share
-from ingest.scanning import ScanResult
-from ingest.selection import EVERYTHING, Selection
-from ingest.sources import Plan, ScannedFile, check_overlap, check_root, diff, limited
-from ingest.twins import Twins
-from ingest.types import Document, ParseError, document_id
-from ingest.writing import modified, utc
-from search.types import DiskFullError, DocumentInfo, Failure, FileStamp
+from latewood.ingest.index.writer import modified, utc
+from latewood.ingest.moves import partners_together, perhaps_renamed, twins_of
+from latewood.ingest.parsing.parse import PARSER_VERSION
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.parsing.sandbox.protocol import ParsedFile, Unchanged
+from latewood.ingest.pipeline import Index, ingest
+from latewood.ingest.report import Problem, Report, Share
+from latewood.ingest.sources.archives import opened
+from latewood.ingest.sources.base import Local, Origin, Remote
+from latewood.ingest.sources.diff import Plan, ScannedFile, check_overlap, check_root, diff, limited
+from latewood.ingest.sources.dry_run import rehearse
+from latewood.ingest.sources.inventory import Known, holdings
+from latewood.ingest.sources.path_templates import Template
+from latewood.ingest.sources.patterns import EVERYTHING, Selection
+from latewood.ingest.sources.remote import RemoteSource
+from latewood.ingest.sources.scan import ScanResult
+from latewood.ingest.sources.sidecars import annotated, described, look
+from latewood.ingest.sources.uris import is_remote
+from latewood.ingest.types import Document, ParseError, document_id
+from latewood.ingest.vector_reuse import Twins
+from latewood.search.types import DiskFullError, DocumentInfo, Failure, FileStamp
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from search.types import FileStamp, MetadataValue
+from latewood.search.types import FileStamp, MetadataValue
 
 _NAMESPACE = uuid.UUID("3f0c6d1e-6a53-5c0b-9f5e-1a7e00d0c5a1")
 

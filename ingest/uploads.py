@@ -23,17 +23,17 @@ from pathlib import Path
 from time import monotonic, time
 from urllib.parse import unquote
 
-from ingest.jobs import JobError
-from ingest.parsing.protocol import ParsedFile, Unchanged
-from ingest.pipeline import Index, ingest
-from ingest.report import Problem, Report
-from ingest.sequence import Sequence
-from ingest.sync import Place, Work, document_from
-from ingest.types import CONFLICT, Document, ParseError, document_id
-from search.detection import language_of
-from search.stores.base import Store
-from search.stores.durable import make_folder
-from search.types import DocumentInfo, MetadataValue
+from latewood.ingest.jobs import JobError
+from latewood.ingest.parsing.sandbox.protocol import ParsedFile, Unchanged
+from latewood.ingest.pipeline import Index, ingest
+from latewood.ingest.report import Problem, Report
+from latewood.ingest.sequence import Sequence
+from latewood.ingest.sync import Place, Work, document_from
+from latewood.ingest.types import CONFLICT, Document, ParseError, document_id
+from latewood.search.analysis.language_detection import language_of
+from latewood.search.stores.base import Store
+from latewood.search.stores.durable import make_folder
+from latewood.search.types import DocumentInfo, MetadataValue
 
 SOURCE = "uploads:"
 TRIES = 3

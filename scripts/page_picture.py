@@ -37,7 +37,7 @@ def sample_service(data: Path) -> Iterator[str]:
 
     The samples are uploads, so the picture shows no path of this machine.
     """
-    latewood = [sys.executable, "-m", "api.cli"]
+    latewood = [sys.executable, "-m", "latewood.api.cli.main"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     serve = [*latewood, "serve", "--port", "0", "--data", str(data)]
     with subprocess.Popen(

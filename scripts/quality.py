@@ -16,11 +16,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from embedder.engine import LocalEmbedder, load_embedder  # noqa: E402
-from embedder.models import MINILM  # noqa: E402
-from evaluation.datasets import read_dataset  # noqa: E402
-from evaluation.gate import CONFIGURATIONS, FLOORS, METRIC, Floor, drops, floors_json, gains, read_floors  # noqa: E402
-from evaluation.run import Workbench  # noqa: E402
+from latewood.embedder.models.registry import MINILM  # noqa: E402
+from latewood.embedder.serving.engine import LocalEmbedder, load_embedder  # noqa: E402
+from latewood.evaluation.datasets import read_dataset  # noqa: E402
+from latewood.evaluation.regression_floors import (
+    CONFIGURATIONS,
+    FLOORS,
+    METRIC,
+    Floor,
+    drops,
+    floors_json,
+    gains,
+    read_floors,
+)  # noqa: E402
+from latewood.evaluation.workbench import Workbench  # noqa: E402
 
 
 def measure(floor: Floor, embedder: LocalEmbedder) -> dict[str, float]:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from search.stores.filters import moment_of
-from search.types import MetadataValue, QueryError
-from search.unicode_forms import composed
+from latewood.search.stores.qdrant.filters import moment_of
+from latewood.search.types import MetadataValue, QueryError
+from latewood.search.unicode_forms import composed
 
 Scalar = str | int | float | bool
 _Identity = tuple[str, Scalar | datetime]

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import overload
 
-from search.ranked import RankedList
-from search.types import Candidate, Fused, LegTrace, QueryError
+from latewood.search.ranked_list import RankedList
+from latewood.search.types import Candidate, Fused, LegTrace, QueryError
 
 Lists = Mapping[str, Sequence[Candidate]]
 

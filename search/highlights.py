@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 
-from search.analyzer import Analyzer
-from search.answer import Marks
-from search.sentences import sentences
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.analysis.sentences import sentences
+from latewood.search.results import Marks
 
 Span = tuple[int, int]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from search.answer import Hit
-from search.request import Expand
-from search.types import Passage, chunk_id
+from latewood.search.request import Expand
+from latewood.search.results import Hit
+from latewood.search.types import Passage, chunk_id
 
 Fetch = Callable[[Sequence[str]], Sequence[Passage]]
 

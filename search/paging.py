@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from search.fusion import Ranking
-from search.types import Fused
+from latewood.search.fusion import Ranking
+from latewood.search.types import Fused
 
 LEG_DEPTH = 200
 OVERSAMPLING = 4

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from search.fusion import SHIPPED, Fusion
-from search.query import LIMITS, Limits, check_filter
-from search.types import Filter, QueryError
+from latewood.search.filters import LIMITS, Limits, check_filter
+from latewood.search.fusion import SHIPPED, Fusion
+from latewood.search.types import Filter, QueryError
 
 MODES: Mapping[str, tuple[str, ...]] = {"hybrid": ("dense", "bm25"), "dense": ("dense",), "bm25": ("bm25",)}
 """The legs of each mode."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from embedder.types import EmbedderError, Reranker, StoppedError
+from latewood.embedder.types import EmbedderError, Reranker, StoppedError
 
 logger = logging.getLogger(__name__)
 

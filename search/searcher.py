@@ -6,19 +6,19 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from embedder.types import Floats, SparseVector
-from search.analyzer import Analyzer
-from search.answer import Hit, Reranked, SearchResult, Timing
-from search.foreign import is_foreign
-from search.fusion import alone, fuse
-from search.highlights import mark
-from search.neighbours import with_neighbours
-from search.paging import Look, page
-from search.query import LIMITS, Limits
-from search.request import MODES, SearchRequest, check_request
-from search.reranking import BUDGET, TimedReranker
-from search.stores.base import Store
-from search.types import Chunk, DenseQuery, Fused, Leg, QueryError, StoreUnavailableError
+from latewood.embedder.types import Floats, SparseVector
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.analysis.query_language import is_foreign
+from latewood.search.filters import LIMITS, Limits
+from latewood.search.fusion import alone, fuse
+from latewood.search.highlights import mark
+from latewood.search.neighbours import with_neighbours
+from latewood.search.paging import Look, page
+from latewood.search.request import MODES, SearchRequest, check_request
+from latewood.search.reranking import BUDGET, TimedReranker
+from latewood.search.results import Hit, Reranked, SearchResult, Timing
+from latewood.search.stores.base import Store
+from latewood.search.types import Chunk, DenseQuery, Fused, Leg, QueryError, StoreUnavailableError
 
 _ATTEMPTS = 8
 _TOGETHER = 3  # times the places asked for: candidates whose documents are looked up in one trip

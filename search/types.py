@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from embedder.types import Floats, SparseVector
-from search.errors import DiskFullError as DiskFullError
-from search.errors import FingerprintError as FingerprintError
-from search.errors import QueryError as QueryError
-from search.errors import SearchError as SearchError
-from search.errors import StoreDamagedError as StoreDamagedError
-from search.errors import StoreError as StoreError
-from search.errors import StoreReadOnlyError as StoreReadOnlyError
-from search.errors import StoreUnavailableError as StoreUnavailableError
-from search.plan import IndexConfig as IndexConfig
+from latewood.embedder.types import Floats, SparseVector
+from latewood.search.errors import DiskFullError as DiskFullError
+from latewood.search.errors import FingerprintError as FingerprintError
+from latewood.search.errors import QueryError as QueryError
+from latewood.search.errors import SearchError as SearchError
+from latewood.search.errors import StoreDamagedError as StoreDamagedError
+from latewood.search.errors import StoreError as StoreError
+from latewood.search.errors import StoreReadOnlyError as StoreReadOnlyError
+from latewood.search.errors import StoreUnavailableError as StoreUnavailableError
+from latewood.search.index_config import IndexConfig as IndexConfig
 
 MetadataValue = str | int | float | bool | list[str] | list[int] | list[float]
 

@@ -5,30 +5,40 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = ("embedder", "search", "ingest", "evaluation", "api")  # a package imports from those to its left only
-PACKAGES = (*ORDER, "latewood")
+ORDER = (
+    "embedder",
+    "search",
+    "ingest",
+    "evaluation",
+    "engine",
+    "api",
+)  # a package imports from those to its left only
+PACKAGES = (*ORDER, "client", "latewood")
+NAME = "latewood."  # the one name they are installed under
 PLACES = {
     "torch": ("embedder/",),
     "transformers": ("embedder/",),
     "peft": ("embedder/",),
     "sentence_transformers": ("embedder/",),
-    "qdrant_client": ("search/stores/", "search/analyzer.py"),
-    "qdrant_edge": ("search/stores/", "search/analyzer.py"),
+    "qdrant_client": ("search/stores/", "search/analysis/analyzer.py"),
+    "qdrant_edge": ("search/stores/", "search/analysis/analyzer.py"),
     "unstructured": ("ingest/parsing/",),
-    "fastapi": ("api/",),
-    "typer": ("api/",),
-    "dbos": ("api/queueing/",),
-    "sqlalchemy": ("api/queueing/",),
-    "fsspec": ("ingest/remote.py",),
+    "fastapi": ("api/", "engine/errors.py", "engine/cancellation.py"),
+    "typer": ("api/cli/",),
+    "dbos": ("engine/jobs/",),
+    "sqlalchemy": ("engine/jobs/",),
+    "fsspec": ("ingest/sources/remote.py",),
 }
-SETTINGS = "api/settings.py"
+SETTINGS = "engine/settings.py"
 PASSED_ON = {"PYTHONPATH"}  # the interpreter's own, handed to child processes
+LARGEST_FOLDER = 20
 LONGEST_FILE = 700
 LONGEST_FUNCTION = 70
 
@@ -48,11 +58,15 @@ def violations(root: Path) -> list[str]:
 
 def _imports(name: str, tree: ast.AST) -> Iterator[tuple[int, str]]:
     package = name.split("/", maxsplit=1)[0]
-    for line, module in _imported(name, tree):
-        top = module.split(".")[0]
+    for line, full in _imported(name, tree):
+        top = full.split(".")[0]
         if top in PLACES and not name.startswith(PLACES[top]):
-            yield line, f"imports {module}, which belongs in {' and '.join(PLACES[top])}"
-        if top not in PACKAGES or top == package:
+            yield line, f"imports {full}, which belongs in {' and '.join(PLACES[top])}"
+        if top in PACKAGES and top != "latewood":
+            yield line, f"imports {full}; its installed name is {NAME}{full}"
+        module = full.removeprefix(NAME)
+        top = module.split(".")[0]
+        if module == full or top not in PACKAGES or top == package:
             continue
         if not _may_import(package, top):
             yield line, f"imports {module} against the order of the packages"
@@ -61,9 +75,11 @@ def _imports(name: str, tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def _may_import(package: str, other: str) -> bool:
-    """`latewood`, the client over HTTP, stands alone; the commands in `api` are clients too."""
-    if "latewood" in (package, other):
-        return package == "api"
+    """Return whether an import is in order. `client` imports no package; `latewood` and `api` use it."""
+    if other == "client":
+        return package in ("api", "engine", "latewood")
+    if package in ("client", "latewood"):
+        return False
     return ORDER.index(other) < ORDER.index(package)
 
 
@@ -73,7 +89,7 @@ def _imported(name: str, tree: ast.AST) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = name.removesuffix(".py").split("/")[: -node.level] if node.level else []
+            above = ["latewood", *name.removesuffix(".py").split("/")[: -node.level]] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
         elif isinstance(node, ast.Call) and _name(node.func) in ("import_module", "__import__"):
@@ -129,6 +145,17 @@ def loaded_by(root: Path, modules: list[str], heavy: tuple[str, ...]) -> list[st
     return run.stdout.split()
 
 
+def large_folders(root: Path) -> dict[str, int]:
+    """Return the folders with more modules than `LARGEST_FOLDER`, with their number."""
+    folders = Counter(
+        path.parent.relative_to(root).as_posix()
+        for package in PACKAGES
+        for path in (root / package).rglob("*.py")
+        if path.name != "__init__.py"
+    )
+    return {folder: number for folder, number in folders.items() if number > LARGEST_FOLDER}
+
+
 def modules_of(root: Path, package: str) -> list[str]:
     files = sorted((root / package).rglob("*.py"))
     dotted = [path.relative_to(root).with_suffix("").as_posix().replace("/", ".") for path in files]
@@ -139,16 +166,20 @@ def test_the_packages_keep_their_order_their_rooms_and_their_size() -> None:
     assert violations(ROOT) == []
 
 
+def test_no_folder_has_too_many_modules() -> None:
+    assert large_folders(ROOT) == {}
+
+
 def test_every_package_is_looked_at() -> None:
     present = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
     assert present <= set(PACKAGES)
-    assert {"embedder", "search", "ingest", "api", "latewood"} <= present
+    assert {"embedder", "search", "ingest", "api", "client", "latewood"} <= present
 
 
 def test_the_search_package_never_loads_the_model_library() -> None:
     """The store's worker process imports nothing but this package."""
-    modules = modules_of(ROOT, "search")
-    assert "search.stores.base" in modules
+    modules = [NAME + module for module in modules_of(ROOT, "search")]
+    assert "latewood.search.stores.base" in modules
     assert loaded_by(ROOT, modules, ("torch", "transformers", "peft", "unstructured", "fastapi")) == []
 
 
@@ -166,11 +197,11 @@ def test_a_command_starts_without_what_only_the_service_needs() -> None:
         "sqlalchemy",
         "fsspec",
     )
-    assert loaded_by(ROOT, ["api.cli"], heavy) == []
+    assert loaded_by(ROOT, ["latewood.api.cli.main"], heavy) == []
 
 
 def test_an_owner_that_is_given_no_job_starts_without_the_queue() -> None:
-    assert loaded_by(ROOT, ["api.build"], ("dbos", "sqlalchemy", "fsspec")) == []
+    assert loaded_by(ROOT, ["latewood.engine.library"], ("dbos", "sqlalchemy", "fsspec")) == []
 
 
 def write(root: Path, name: str, source: str) -> None:
@@ -182,24 +213,26 @@ def write(root: Path, name: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("name", "source", "complaint"),
     [
-        ("embedder/a.py", "import search.types", "imports search.types against the order"),
-        ("search/a.py", "from ingest import types", "imports ingest.types against the order"),
+        ("embedder/a.py", "import latewood.search.types", "imports search.types against the order"),
+        ("search/a.py", "from latewood.ingest import types", "imports ingest.types against the order"),
         (
             "search/stores/a.py",
-            "def f():\n    from api.build import x",
+            "def f():\n    from latewood.api.build import x",
             "2 imports api.build.x against the order",
         ),
-        ("latewood/a.py", "import search.types", "against the order"),
-        ("ingest/a.py", "import latewood.client", "against the order"),
-        ("search/a.py", "import embedder", "takes only embedder.types"),
-        ("search/a.py", "from embedder import engine", "takes only embedder.types"),
-        ("search/a.py", "from embedder.types_of import x", "takes only embedder.types"),
+        ("client/a.py", "import latewood.search.types", "against the order"),
+        ("ingest/a.py", "import latewood.client.client", "against the order"),
+        ("search/a.py", "import latewood.embedder", "takes only embedder.types"),
+        ("search/a.py", "from latewood.embedder import engine", "takes only embedder.types"),
+        ("search/a.py", "from latewood.embedder.types_of import x", "takes only embedder.types"),
+        ("api/a.py", "from search import types", "its installed name is latewood.search.types"),
         ("search/a.py", "import torch.nn as nn", "imports torch.nn, which belongs in embedder/"),
         ("api/a.py", "import importlib\nimportlib.import_module('torch')", "2 imports torch"),
         ("ingest/a.py", "from transformers import AutoModel", "belongs in embedder/"),
-        ("search/searcher.py", "import qdrant_edge", "belongs in search/stores/ and search/analyzer.py"),
+        ("search/searcher.py", "import qdrant_edge", "in search/stores/ and search/analysis/analyzer.py"),
         ("ingest/chunking.py", "import unstructured", "belongs in ingest/parsing/"),
-        ("ingest/a.py", "import typer", "belongs in api/"),
+        ("ingest/a.py", "import typer", "belongs in api/cli/"),
+        ("engine/a.py", "import latewood.api.http.app", "imports api.http.app against the order"),
         ("api/cli.py", "import os\nx = os.environ.get('A')", "2 reads the environment"),
         ("api/cli.py", "import os\nx = os.environ['A']", "reads the environment"),
         ("api/cli.py", "from os import getenv\nx = getenv('A')", "reads the environment"),
@@ -219,11 +252,11 @@ def test_a_breach_is_found(tmp_path: Path, name: str, source: str, complaint: st
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        ("search/a.py", "from embedder.types import Span\nimport embedder.types\nfrom embedder import types"),
+        ("search/a.py", "from latewood.embedder.types import Span\nfrom latewood.embedder import types"),
         ("search/stores/a.py", "from ..types import Hit\nfrom . import base\nimport qdrant_edge"),
-        ("search/analyzer.py", "import qdrant_client"),
-        ("api/a.py", "import embedder.engine, search, ingest.sync, evaluation, latewood, fastapi, typer"),
-        ("api/settings.py", "import os\nx = os.environ['A']"),
+        ("search/analysis/analyzer.py", "import qdrant_client"),
+        ("api/a.py", "import latewood.embedder.engine, latewood.ingest.sync, latewood.client, fastapi"),
+        ("engine/settings.py", "import os\nx = os.environ['A']"),
         ("embedder/a.py", "import os\nos.environ['A'] = '1'\nos.environ.setdefault('B', '1')\nimport torch"),
         ("ingest/a.py", "import os\nx = {**os.environ, 'A': os.environ.get('PYTHONPATH')}"),
         ("embedder/a.py", "x = 1\n" * 700),

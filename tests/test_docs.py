@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 import typer
 
-from api.app import create_app
-from api.build import Service
-from api.cli import app
-from api.settings import PREFIX, Settings, origins
+from latewood.api.cli.main import app
+from latewood.api.http.app import create_app
+from latewood.engine.library import Service
+from latewood.engine.settings import PREFIX, Settings, origins
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -448,7 +448,7 @@ def test_links_to_files_lead_somewhere() -> None:
 
 
 def test_python_examples_in_docstrings_are_python() -> None:
-    from latewood import client
+    from latewood.client import client
 
     example = textwrap.dedent((client.__doc__ or "").split("\n\n", 1)[1])
     assert ast.parse(example).body

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from api.build import Opened, Service
-from api.settings import Settings
-from ingest.jobs import FINAL, Job
-from ingest.known import manifests
-from ingest.sync import SyncOptions
-from search.request import SearchRequest
-from search.types import Manifest
+from latewood.engine.library import Opened, Service
+from latewood.engine.settings import Settings
+from latewood.ingest.jobs import FINAL, Job
+from latewood.ingest.sources.inventory import manifests
+from latewood.ingest.sync import SyncOptions
+from latewood.search.request import SearchRequest
+from latewood.search.types import Manifest
 
 FIXTURES = Path(__file__).parent / "fixtures"
-SAMPLES = files("api").joinpath("samples")
+SAMPLES = files("latewood.api").joinpath("samples")
 
 
 @pytest.fixture

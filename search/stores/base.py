@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from embedder.types import Vectors
-from search.facets import Facets
-from search.types import (
+from latewood.embedder.types import Vectors
+from latewood.search.facets import Facets
+from latewood.search.types import (
     Candidate,
     ChunkKey,
     DocumentInfo,

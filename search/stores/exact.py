@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embedder.types import Floats, SparseVector
-from search.stores.dense import prefix
-from search.types import Candidate, ChunkKey, Passage
+from latewood.embedder.types import Floats, SparseVector
+from latewood.search.stores.vectors import prefix
+from latewood.search.types import Candidate, ChunkKey, Passage
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from embedder.types import Vectors
-from search.facets import Facets, check_key, count
-from search.stores.dense import check_query, check_vectors, prefix, unsound_vectors
-from search.stores.exact import Entry, bm25_scores, dense_scores
-from search.stores.filters import check, matches, told
-from search.stores.newest import check_row, order_key
-from search.stores.payload import (
+from latewood.embedder.types import Vectors
+from latewood.search.facets import Facets, check_key, count
+from latewood.search.stores.exact import Entry, bm25_scores, dense_scores
+from latewood.search.stores.qdrant.filters import check, matches, told
+from latewood.search.stores.qdrant.newest import check_row, order_key
+from latewood.search.stores.qdrant.payload import (
     check_cursor,
     check_info,
     chunk_payload,
@@ -22,8 +21,9 @@ from search.stores.payload import (
     manifest_json,
     passage_from,
 )
-from search.stores.records import Row, record_of, row_of, with_info
-from search.types import (
+from latewood.search.stores.records import Row, record_of, row_of, with_info
+from latewood.search.stores.vectors import check_query, check_vectors, prefix, unsound_vectors
+from latewood.search.types import (
     Candidate,
     ChunkKey,
     DenseQuery,

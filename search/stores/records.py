@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search.stores.payload import manifest_from, manifest_json
-from search.types import Chunk, DocumentInfo, Record
+from latewood.search.stores.qdrant.payload import manifest_from, manifest_json
+from latewood.search.types import Chunk, DocumentInfo, Record
 
 _log = logging.getLogger(__name__)
 _CHUNK = ("start", "end", "context", "headings", "page_start", "page_end", "language")

@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import Admin, create_app
-from api.build import Service
-from api.owner import uvicorn_server
-from api.settings import Settings
-from embedder.types import Embedder, Floats, ModelDescription, Offsets, SpannedText, Task
+from latewood.api.http.app import Admin, create_app
+from latewood.api.owner import uvicorn_server
+from latewood.embedder.types import Embedder, Floats, ModelDescription, Offsets, SpannedText, Task
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings
 
 DIMENSION = 16
 CHUNK_TOKENS = 24

@@ -14,11 +14,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from api import ablate_cli
-from embedder.types import ModelDescription
-from evaluation.configuration import Configuration
-from evaluation.reading import DatasetError
-from evaluation.run import complete
+from latewood.api.cli import ablate as ablate_cli
+from latewood.embedder.types import ModelDescription
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.dataset_files import DatasetError
+from latewood.evaluation.workbench import complete
 
 MODEL = ModelDescription("words", "1", "mean", 512, (16, 8), "none", "any", 0.5)
 MEANS = {"bm25": 0.4, "dense": 0.4, "hybrid": 0.6}

@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import LoopbackOnly, create_app
-from api.build import Service
-from search.fusion import SHIPPED
+from latewood.api.http.app import LoopbackOnly, create_app
+from latewood.engine.library import Service
+from latewood.search.fusion import SHIPPED
 
 LONGEST_ID = "x" * 128
 

@@ -16,17 +16,17 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api import backup
-from api import restore as restoring
-from api.app import Admin, create_app
-from api.build import Service
-from api.errors import ApiError
-from api.keys import KeyStore
-from api.keys import Wish as KeyWish
-from api.owner import try_lock
-from api.restore import restore
-from ingest.uploads import Spool, Spooled, Upload
-from search.types import DiskFullError
+from latewood.api.http.api_keys import KeyStore
+from latewood.api.http.api_keys import Wish as KeyWish
+from latewood.api.http.app import Admin, create_app
+from latewood.api.owner import try_lock
+from latewood.engine.backup import backup
+from latewood.engine.backup import restore as restoring
+from latewood.engine.backup.restore import restore
+from latewood.engine.errors import ApiError
+from latewood.engine.library import Service
+from latewood.ingest.uploads import Spool, Spooled, Upload
+from latewood.search.types import DiskFullError
 
 OpenService = Callable[..., Service]
 QUESTIONS = ("seals in March", "the lighthouse keeper", "ropes and knots")
@@ -539,7 +539,7 @@ def test_a_restore_removes_what_killed_ones_left_and_nothing_of_a_living_one(
     dead = tmp_path / ".again.restoring-1234"  # as earlier versions named it, too
     (dead / "indexes").mkdir(parents=True)
     code = (
-        "import sys; from pathlib import Path; from search.stores.held_folder import HeldFolder;"
+        "import sys; from pathlib import Path; from latewood.search.stores.held_folder import HeldFolder;"
         f"held = HeldFolder(Path({str(tmp_path)!r}), '.again.restoring-'); print(held.path, flush=True);"
         "sys.stdin.read()"
     )

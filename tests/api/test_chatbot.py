@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import LoopbackOnly
+from latewood.api.http.app import LoopbackOnly
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "examples" / "chatbot.py"

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from api import commands
-from api.build import Service
-from api.cli import app
-from api.commands import Deletion, follow_ingest
-from latewood.client import Client, JobState, LatewoodError, UnreachableError
+from latewood.api.cli import common
+from latewood.api.cli.common import Deletion, follow_ingest
+from latewood.api.cli.main import app
+from latewood.client.client import Client, JobState, LatewoodError, UnreachableError
+from latewood.engine.library import Service
 
 KNOWN = {
     "added",
@@ -177,7 +177,7 @@ def test_a_missing_folder_is_named_without_waiting_for_the_owner(
     def ask(*_: object) -> None:
         raise AssertionError("the owner was asked")
 
-    monkeypatch.setattr("api.commands.with_owner", ask)
+    monkeypatch.setattr("latewood.api.cli.common.with_owner", ask)
     error = run("ingest", tmp_path / "nowhere", code=3)["error"]
     assert error["code"] == "source_missing"
     assert "nowhere" in error["message"]
@@ -188,13 +188,13 @@ def test_all_sources_are_queued_before_the_first_is_followed(
 ) -> None:
     (tmp_path / "single.txt").write_text("A file may be a source of its own.")
     queued: list[int] = []
-    follow = commands.follow_job
+    follow = common.follow_job
 
     def count(client: Client, job_id: str, title: str) -> Any:
         queued.append(len(client.jobs()))
         return follow(client, job_id, title)
 
-    monkeypatch.setattr(commands, "follow_job", count)
+    monkeypatch.setattr(common, "follow_job", count)
     assert run("ingest", folder, tmp_path / "single.txt")["added"] == 3
     assert queued == [2, 2]
 
@@ -283,7 +283,7 @@ def test_ctrl_c_stays_ctrl_c_when_the_owner_is_gone(error: Exception) -> None:
 def shell(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `latewood …` as a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "api.cli", *args],
+        [sys.executable, "-m", "latewood.api.cli.main", *args],
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -433,7 +433,9 @@ def test_an_index_made_with_another_model_is_refused_with_both_names(
     run: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("ingest", folder)
-    monkeypatch.setattr("api.opened.fingerprint", lambda embedder, analyzer: {"model": "phrases"})
+    monkeypatch.setattr(
+        "latewood.engine.collection.fingerprint", lambda embedder, analyzer: {"model": "phrases"}
+    )
     answer = run("search", "ferry", code=3)
     assert answer["error"]["code"] == "model_mismatch"
     assert "'words'" in answer["error"]["message"]

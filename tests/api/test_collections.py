@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.build import Service
-from api.rebuilding import Rebuilds
-from embedder.types import StoppedError
-from ingest.uploads import Upload
+from latewood.embedder.types import StoppedError
+from latewood.engine.library import Service
+from latewood.engine.rebuild import Rebuilds
+from latewood.ingest.uploads import Upload
 
 
 def search(http: TestClient, query: str, collection: str) -> Any:

@@ -14,10 +14,10 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from api.app import create_app
-from api.auth import Access
-from api.build import Service
-from api.middleware import HEAD_BYTES, Busy, Limits
+from latewood.api.http.app import create_app
+from latewood.api.http.authorization import Access
+from latewood.api.http.middleware import HEAD_BYTES, Busy, Limits
+from latewood.engine.library import Service
 
 WAIT = 60
 TOO_MUCH = b"a" * (HEAD_BYTES + 5_000)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.build import Service
-from evaluation.configuration import Configuration
-from evaluation.defaults import FILE, promote, rollback
-from evaluation.tune import Decision, Verdict
-from search.fusion import SHIPPED
-from search.stores import catalog
+from latewood.engine.library import Service
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.promotions import FILE, promote, rollback
+from latewood.evaluation.tune import Decision, Verdict
+from latewood.search.fusion import SHIPPED
+from latewood.search.stores.generations import layout
 
 TUNED = Configuration(method="convex", weights=(("dense", 0.75), ("bm25", 0.25)))
 Ask = Callable[..., dict[str, Any]]
@@ -27,7 +27,7 @@ def tuned(shared: Service, shared_admin: TestClient, hand_in: Any) -> Path:
         for number, animal in enumerate(("seal", "gull", "eider")):
             text = f"Note {number}: a {animal} and a seal near the pier."
             hand_in(shared_admin, text, collection=collection, uri=f"upload:{number}")
-    return catalog.home_of(shared.data, "default", "tuned")
+    return layout.home_of(shared.data, "default", "tuned")
 
 
 @pytest.fixture

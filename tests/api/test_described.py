@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from api.settings import SettingsError, load
-from embedder.types import Task
+from latewood.embedder.types import Task
+from latewood.engine.settings import SettingsError, load
 
 
 def write(folder: Path, text: str) -> None:

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from api import disk as errors
-from api.build import Service
-from api.cli import app
-from api.errors import describe
-from api.keys import KeyStore
-from ingest.uploads import Upload
-from search.types import DiskFullError, StoreUnavailableError
+from latewood.api.cli.main import app
+from latewood.api.http.api_keys import KeyStore
+from latewood.engine import disk as errors
+from latewood.engine.errors import describe
+from latewood.engine.library import Service
+from latewood.ingest.uploads import Upload
+from latewood.search.types import DiskFullError, StoreUnavailableError
 
 sys.path.append(str(Path(__file__).parents[1] / "disks"))  # helpers; no test package
 
@@ -163,7 +163,7 @@ def test_a_damaged_queue_is_set_aside_and_what_waits_is_queued_again(
 ) -> None:
     from starlette.testclient import TestClient
 
-    from api.app import Admin, create_app
+    from latewood.api.http.app import Admin, create_app
 
     service = open_service(jobs="sqlite")
     http = TestClient(Admin(create_app(service)), raise_server_exceptions=False)
@@ -198,6 +198,6 @@ def test_keys_of_a_read_only_folder_are_refused_by_the_same_code(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
 
-    monkeypatch.setattr("search.stores.catalog.write_file", full)
+    monkeypatch.setattr("latewood.search.stores.generations.layout.write_file", full)
     done = CliRunner().invoke(app, ["keys", "create", "--json"])
     assert (done.exit_code, code_of(json.loads(done.stdout))) == (3, "disk_full")

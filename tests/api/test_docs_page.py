@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.build import Service
-from api.keys import KeyStore, Wish
-from api.reference import operation_id
+from latewood.api.http.api_keys import KeyStore, Wish
+from latewood.api.http.app import create_app
+from latewood.api.http.reference import operation_id
+from latewood.engine.library import Service
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 TIMEOUT_MS = 60_000
@@ -63,7 +63,7 @@ def test_a_route_that_nobody_named_gets_a_name_from_its_path(shared: Service) ->
 
 
 def test_the_schema_says_which_routes_need_a_key(open_service: Callable[..., Service]) -> None:
-    schema = create_app(open_service(hosts=("search.example",))).openapi()
+    schema = create_app(open_service(hosts=("latewood.search.example",))).openapi()
     (name, scheme), *others = schema["components"]["securitySchemes"].items()
     assert others == []
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.build import Service
-from embedder.types import EmbedderError
-from ingest.report import Report
-from ingest.sync import Work
-from ingest.types import document_id
-from ingest.uploads import Upload, discard, ingest_upload
-from ingest.writing import StoreWriter
-from search.types import DiskFullError
+from latewood.api.http.app import create_app
+from latewood.embedder.types import EmbedderError
+from latewood.engine.library import Service
+from latewood.ingest.index.writer import StoreWriter
+from latewood.ingest.report import Report
+from latewood.ingest.sync import Work
+from latewood.ingest.types import document_id
+from latewood.ingest.uploads import Upload, discard, ingest_upload
+from latewood.search.types import DiskFullError
 
 JSON = {"content-type": "application/json"}
 
@@ -435,7 +435,7 @@ def test_a_document_that_never_stands_still_is_a_503(
     hand_in(http, "Ever new.", uri="upload:note")
     opened = service.open("default", "default")
     monkeypatch.setattr(opened.store, "chunks_of", lambda key: [])
-    monkeypatch.setattr("api.routes.documents._READ_PAUSE", 0)
+    monkeypatch.setattr("latewood.api.http.routes.documents._READ_PAUSE", 0)
     answer = http.get(f"/documents/{NOTE}")
     assert error_of(answer)[:2] == (503, "document_changing")
     assert answer.headers["Retry-After"] == "1"
@@ -472,7 +472,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(service: Service, monkeypatch: p
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "/data/uploads")
 
-    monkeypatch.setattr("api.routes.documents._write", full)
+    monkeypatch.setattr("latewood.api.http.routes.documents._write", full)
     http = TestClient(create_app(service), raise_server_exceptions=False)
     answer = http.post("/documents", json={"text": "Too much."})
     assert error_of(answer)[:2] == (507, "disk_full")

@@ -14,9 +14,9 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import LoopbackOnly, create_app
-from api.build import Service
-from api.owner import uvicorn_server
+from latewood.api.http.app import LoopbackOnly, create_app
+from latewood.api.owner import uvicorn_server
+from latewood.engine.library import Service
 
 
 def wait_until_nobody_listens(url: str) -> None:

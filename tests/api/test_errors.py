@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.build import Service
-from api.errors import ApiError, describe, job_error
-from embedder.types import InputError, ModelNotFoundError
-from ingest.jobs import JobError
-from ingest.scanning import SourceError
-from search.types import (
+from latewood.embedder.types import InputError, ModelNotFoundError
+from latewood.engine.errors import ApiError, describe, job_error
+from latewood.engine.library import Service
+from latewood.ingest.jobs import JobError
+from latewood.ingest.sources.scan import SourceError
+from latewood.search.types import (
     DiskFullError,
     FingerprintError,
     QueryError,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from api.cli import app
+from latewood.api.cli.main import app
 
 TEXTS = {
     "ferry": ("Ferry", "The ferry leaves the harbour at nine and carries forty cars."),
@@ -82,7 +82,7 @@ def test_a_cache_can_stand_elsewhere_and_is_used_again(
 ) -> None:
     once = run(judged, "--cache", tmp_path / "kept")
     assert not (tmp_path / "data").exists()
-    from embedder.engine import LocalEmbedder
+    from latewood.embedder.serving.engine import LocalEmbedder
 
     monkeypatch.setattr(LocalEmbedder, "embed_documents_both", None)
     twice = run(judged, "--cache", tmp_path / "kept")

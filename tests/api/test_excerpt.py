@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.excerpt import excerpt
+from latewood.api.cli.excerpt import excerpt
 
 STOCK = [
     "| Part | Description |",

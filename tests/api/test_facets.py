@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.schemas_search import SearchOut
+from latewood.api.http.schemas.search import SearchOut
 
 LETTERS = (
     ("alpha", "The ferries leave at nine. The harbour is cold.", {"year": 2024, "tags": ["pier", "sea"]}),

@@ -22,8 +22,8 @@ from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.build import Service
+from latewood.api.http.app import create_app
+from latewood.engine.library import Service
 
 LEFT_OUT = [positive_data_acceptance]
 EVENTS = "GET /jobs/{id}/events"

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.build import Service
-from api.routes.jobs import _lines
-from ingest.jobs import FINAL, Job
-from ingest.report import Problem, Report
+from latewood.api.http.app import create_app
+from latewood.api.http.routes.jobs import _lines
+from latewood.engine.library import Service
+from latewood.ingest.jobs import FINAL, Job
+from latewood.ingest.report import Problem, Report
 
 STATE = {
     "id",
@@ -319,8 +319,8 @@ def test_a_follower_that_leaves_is_no_longer_served(service: Service) -> None:
 def test_a_follower_of_a_quiet_job_hears_that_the_service_lives(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.routes.jobs.EVERY", 0.01)
-    monkeypatch.setattr("api.routes.jobs.BEAT", 0.05)
+    monkeypatch.setattr("latewood.api.http.routes.jobs.EVERY", 0.01)
+    monkeypatch.setattr("latewood.api.http.routes.jobs.BEAT", 0.05)
     gate = threading.Event()
     job = service.jobs.submit("default", "default", "file:///x/", lambda *_: Report(added=int(gate.wait(60))))
     heard: list[str] = []

@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.auth import NEEDED
-from api.build import Service
-from api.doors import doors, keys_needed
-from api.keys import SCOPES, KeysError, KeyStore, Wish
-from api.serve import serve_forever
-from api.settings import Settings, SettingsError, load
-from search.types import QueryError
+from latewood.api.cli.serve import serve_forever
+from latewood.api.http.api_keys import SCOPES, KeysError, KeyStore, Wish
+from latewood.api.http.app import create_app
+from latewood.api.http.authorization import NEEDED
+from latewood.api.http.trusted_hosts import doors, keys_needed
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings, SettingsError, load
+from latewood.search.types import QueryError
 
 RIVAL_WORDS = "xylophone"
 
@@ -95,7 +95,7 @@ def no_hashing(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise AssertionError("a key was hashed")
 
-    monkeypatch.setattr("api.keys._hasher", refuse)
+    monkeypatch.setattr("latewood.api.http.api_keys._hasher", refuse)
 
 
 def wrong(secret: str) -> str:
@@ -145,7 +145,7 @@ def test_a_key_is_good_where_its_file_cannot_be_written(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("api.keys.catalog.write_file", full)
+    monkeypatch.setattr("latewood.api.http.api_keys.catalog.write_file", full)
     assert store.proven(secret) is not None
     assert f"could not save the check of key {made.id}" in caplog.text
 
@@ -436,7 +436,8 @@ def test_keys_that_cannot_be_checked_open_nothing(open_service: Callable[..., Se
 
 
 @pytest.mark.parametrize(
-    "opened", [{"host": "0.0.0.0"}, {"host": "192.0.2.1"}, {"host": "::"}, {"hosts": ("search.example",)}]
+    "opened",
+    [{"host": "0.0.0.0"}, {"host": "192.0.2.1"}, {"host": "::"}, {"hosts": ("latewood.search.example",)}],
 )
 def test_others_are_not_served_without_a_key(tmp_path: Path, opened: dict[str, Any]) -> None:
     chosen = Settings(data=tmp_path, port=0, **opened)
@@ -454,9 +455,13 @@ def test_others_are_not_served_without_a_key(tmp_path: Path, opened: dict[str, A
 @pytest.mark.parametrize(
     ("chosen", "good", "bad"),
     [
-        ({"host": "127.0.0.1"}, ["localhost", "127.0.0.1:80"], ["search.example", "10.0.0.7"]),
-        ({"host": "0.0.0.0"}, ["10.0.0.7:8000", "[2001:db8::1]", "localhost"], ["search.example"]),
-        ({"hosts": ("search.example",)}, ["search.example", "localhost"], ["evil.example", "10.0.0.7"]),
+        ({"host": "127.0.0.1"}, ["localhost", "127.0.0.1:80"], ["latewood.search.example", "10.0.0.7"]),
+        ({"host": "0.0.0.0"}, ["10.0.0.7:8000", "[2001:db8::1]", "localhost"], ["latewood.search.example"]),
+        (
+            {"hosts": ("latewood.search.example",)},
+            ["latewood.search.example", "localhost"],
+            ["evil.example", "10.0.0.7"],
+        ),
     ],
 )
 def test_only_names_of_the_service_are_answered(
@@ -521,7 +526,7 @@ def test_the_command_makes_lists_and_revokes(tmp_path: Path, capsys: pytest.Capt
 
 def command(*words: str) -> int:
     """Run a command in this process; its exit code."""
-    from api.cli import app
+    from latewood.api.cli.main import app
 
     try:
         return int(app([*words], standalone_mode=False) or 0)

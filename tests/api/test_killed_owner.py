@@ -16,11 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
-from api.build import Service
-from api.owner import SocketServer, socket_path
-from latewood.client import Client, DocumentSummary
+from latewood.api.owner import SocketServer, socket_path
+from latewood.client.client import Client, DocumentSummary
+from latewood.engine.library import Service
 
-LATEWOOD = [sys.executable, "-m", "api.cli"]
+LATEWOOD = [sys.executable, "-m", "latewood.api.cli.main"]
 PATIENCE = 240
 FILES = 5
 

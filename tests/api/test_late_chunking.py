@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.build import Service
-from api.doctor import examine
-from api.settings import Settings
+from latewood.api.cli.doctor import examine
+from latewood.api.http.app import create_app
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.build import Service
-from api.settings import Settings
+from latewood.api.http.app import create_app
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings
 
 EDGES = {
     "query_characters": 20,

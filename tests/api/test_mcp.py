@@ -20,13 +20,13 @@ from mcp import Client, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from starlette.testclient import TestClient
 
-from api.app import LoopbackOnly, create_app
-from api.build import Service
-from api.keys import KeyStore, Wish
-from api.mcp_cli import OwnerLibrary
-from api.owner import SocketServer, private_socket, take_over, try_lock
-from api.settings import Settings
 from latewood import LatewoodError
+from latewood.api.cli.mcp import OwnerLibrary
+from latewood.api.http.api_keys import KeyStore, Wish
+from latewood.api.http.app import LoopbackOnly, create_app
+from latewood.api.owner import SocketServer, private_socket, take_over, try_lock
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ["search", "get_document", "list_documents"]
@@ -194,7 +194,7 @@ def test_over_stdin_an_agent_is_a_client_of_whoever_owns_the_data(
             environment = {**os.environ, "LATEWOOD_DATA": str(data), "PYTHONPATH": str(ROOT)}
             command = StdioServerParameters(
                 command=sys.executable,
-                args=["-m", "api.cli", "mcp", "--collection", "papers"],
+                args=["-m", "latewood.api.cli.main", "mcp", "--collection", "papers"],
                 env=environment,
                 cwd=str(ROOT),
             )

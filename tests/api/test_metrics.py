@@ -13,13 +13,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.build import Service
-from api.keys import KeyStore, Wish
-from api.logs import REQUEST, JsonLines, Lines
-from embedder.engine import load_embedder
-from embedder.types import BATCH_ROWS, Span, SpannedText, Task
-from search.types import StoreUnavailableError
+from latewood.api.http.api_keys import KeyStore, Wish
+from latewood.api.http.app import create_app
+from latewood.api.http.request_logging import REQUEST, JsonLines, Lines
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.types import BATCH_ROWS, Span, SpannedText, Task
+from latewood.engine.library import Service
+from latewood.search.types import StoreUnavailableError
 
 SECRET = "xylophone"
 

@@ -11,19 +11,19 @@ import pytest
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from api import rebuilding, stores
-from api.app import Admin, create_app
-from api.build import Service
-from api.cli import app
-from api.errors import ApiError
-from api.settings import Settings
-from embedder.types import Floats, ModelDescription, ModelNotFoundError
-from ingest.jobs import FINAL, Job
-from search.request import SearchRequest
-from search.stores import catalog, succession
-from search.stores.base import Store
-from search.stores.memory import MemoryStore
-from search.types import DiskFullError, FingerprintError, IndexConfig, StoreUnavailableError
+from latewood.api.cli.main import app
+from latewood.api.http.app import Admin, create_app
+from latewood.embedder.types import Floats, ModelDescription, ModelNotFoundError
+from latewood.engine import rebuild, stores
+from latewood.engine.errors import ApiError
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings
+from latewood.ingest.jobs import FINAL, Job
+from latewood.search.request import SearchRequest
+from latewood.search.stores.base import Store
+from latewood.search.stores.generations import folder, layout
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.types import DiskFullError, FingerprintError, IndexConfig, StoreUnavailableError
 
 NOTES = {"ferry": "The ferry carries forty cars.", "seals": "Seals rest on the sand bank."}
 Open = Callable[..., Service]
@@ -116,7 +116,7 @@ def titles(service: Service, query: str) -> list[str]:
 
 
 def home(service: Service) -> Path:
-    return catalog.home_of(service.data, "default", "default")
+    return layout.home_of(service.data, "default", "default")
 
 
 def model(service: Service) -> str:
@@ -162,7 +162,7 @@ def test_an_index_held_through_a_change_of_model_takes_nothing_in(service: Servi
 
 
 def test_what_was_replaced_is_closed_and_removed_when_the_last_reader_is_done(service: Service) -> None:
-    old = catalog.current(home(service))
+    old = layout.current(home(service))
     reader = service.open("default", "default").searcher
     ended(service, service.rebuilds.optimise("default", "default"))
     assert old.is_dir()
@@ -171,22 +171,22 @@ def test_what_was_replaced_is_closed_and_removed_when_the_last_reader_is_done(se
     gone = threading.Event()
     while old.is_dir():
         assert not gone.wait(0.05)
-    assert [one.name for one in home(service).glob("generation-*")] == [catalog.current(home(service)).name]
+    assert [one.name for one in home(service).glob("generation-*")] == [layout.current(home(service)).name]
 
 
 def test_migrating_to_the_model_it_has_does_nothing(service: Service) -> None:
-    before = catalog.current(home(service))
+    before = layout.current(home(service))
     job = ended(service, service.rebuilds.migrate("default", "default", "words"))
     assert job.result is not None
     assert (job.result["model"], job.result["moved"]) == ("words", 0)
-    assert catalog.current(home(service)) == before
+    assert layout.current(home(service)) == before
 
 
 def test_migrating_to_the_model_that_is_kept_goes_back_to_it(service: Service) -> None:
-    first = catalog.current(home(service))
+    first = layout.current(home(service))
     ended(service, service.rebuilds.migrate("default", "default", "backwards"))
     ended(service, service.rebuilds.migrate("default", "default", "words"))
-    assert catalog.current(home(service)) == first
+    assert layout.current(home(service)) == first
 
 
 def test_a_setting_that_names_another_model_is_refused_before_anything_is_done(reopen: Open) -> None:
@@ -223,7 +223,7 @@ def test_a_model_that_is_not_there_leaves_everything_as_it_is(service: Service) 
     job = ended(service, service.rebuilds.migrate("default", "default", "nosuch"))
     assert job.status == "failed"
     assert model(service) == "words"
-    assert succession.planned(home(service)) is None
+    assert folder.planned(home(service)) is None
 
 
 def test_there_is_nothing_to_go_back_to_at_first(service: Service) -> None:
@@ -291,7 +291,7 @@ def test_a_migration_that_its_process_left_is_gone_on_with_by_one_that_stays(
     wait_for(lambda: service.jobs._closing)
     go_on.set()
     closing.join(60)
-    assert succession.planned(home(service)) is not None
+    assert folder.planned(home(service)) is not None
     later = reopen()
     assert model(later) == "words"
     later.warm_up()
@@ -303,15 +303,15 @@ def test_a_migration_that_its_process_left_is_gone_on_with_by_one_that_stays(
 def test_much_that_was_written_is_optimised_in_the_background(reopen: Open) -> None:
     service = reopen(optimise_after=3)
     add(service, "ferry", NOTES["ferry"])
-    first = catalog.current(home(service))
+    first = layout.current(home(service))
     add(service, "seals", NOTES["seals"])
-    assert catalog.current(home(service)) == first
+    assert layout.current(home(service)) == first
     add(service, "tides", "High water is later each day.")
-    wait_for(lambda: catalog.current(home(service)) != first)
+    wait_for(lambda: layout.current(home(service)) != first)
     wait_for(lambda: not (home(service) / "NEXT").exists())
-    second = catalog.current(home(service))
+    second = layout.current(home(service))
     add(service, "gulls", "Gulls follow the ferry.")
-    assert catalog.current(home(service)) == second
+    assert layout.current(home(service)) == second
     assert service.open("default", "default").store.stats().documents == 4
 
 
@@ -319,9 +319,9 @@ def test_the_count_of_what_was_written_outlives_the_process(reopen: Open) -> Non
     for name, text in NOTES.items():
         add(reopen(optimise_after=3), name, text)
     service = reopen(optimise_after=3)
-    first = catalog.current(home(service))
+    first = layout.current(home(service))
     add(service, "tides", "High water is later each day.")
-    wait_for(lambda: catalog.current(home(service)) != first)
+    wait_for(lambda: layout.current(home(service)) != first)
 
 
 def test_optimising_that_has_no_room_waits_until_much_more_was_written(
@@ -333,7 +333,7 @@ def test_optimising_that_has_no_room_waits_until_much_more_was_written(
         tried.append(1)
         raise DiskFullError("no room")
 
-    monkeypatch.setattr(rebuilding, "rebuild", full)
+    monkeypatch.setattr(rebuild, "rebuild", full)
     service = reopen(optimise_after=2)
     for number in range(3):
         add(service, f"n{number}", f"Note number {number}.")
@@ -359,7 +359,7 @@ def test_closing_does_not_wait_for_an_optimise(service: Service, monkeypatch: py
     assert begun.wait(60)
     service.close()
     assert job.status == "cancelled"
-    assert succession.planned(home(service)) is not None
+    assert folder.planned(home(service)) is not None
 
 
 def test_the_commands_say_what_they_did(

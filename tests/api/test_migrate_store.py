@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import Admin, create_app
-from api.build import Service
-from ingest.jobs import FINAL
+from latewood.api.http.app import Admin, create_app
+from latewood.engine.library import Service
+from latewood.ingest.jobs import FINAL
 
 sys.path.append(str(Path(__file__).parents[1] / "qdrant_server"))  # helpers; no test package
 
@@ -72,7 +72,7 @@ def filled(service: Service, folder: Path) -> dict[str, Any]:
 
 def latewood(*words: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "api.cli", *words, "--json"],
+        [sys.executable, "-m", "latewood.api.cli.main", *words, "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from ingest.types import document_id
+from latewood.ingest.types import document_id
 
 NAME = "nulls"
 

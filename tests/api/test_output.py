@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from api import output
+from latewood.api.cli import render
 
 RESULT = {
     "title": "Log",
@@ -25,7 +25,7 @@ ANSWER = {"results": [RESULT], "mode": "bm25", "took_ms": {"total": 1.0}}
 def test_a_terminal_obeys_no_document_and_a_name_stays_on_its_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    output.render_results(ANSWER, "red", explain=False)
+    render.render_results(ANSWER, "red", explain=False)
     assert capsys.readouterr().out.splitlines() == [
         "1. Log  [1.0000]",
         "   /docs/a�b��[2Jc.txt",
@@ -37,12 +37,12 @@ def test_a_terminal_obeys_no_document_and_a_name_stays_on_its_line(
 
 
 def test_a_message_about_a_file_with_such_a_name_is_harmless_too(capsys: pytest.CaptureFixture[str]) -> None:
-    output.say("'/docs/\x1b]0;x\x07' is gone")
+    render.say("'/docs/\x1b]0;x\x07' is gone")
     assert capsys.readouterr().err == "'/docs/�]0;x�' is gone\n"
 
 
 def test_a_program_is_given_every_character(capsys: pytest.CaptureFixture[str]) -> None:
-    output.emit(True, ANSWER, lambda answer: None)
+    render.emit(True, ANSWER, lambda answer: None)
     assert json.loads(capsys.readouterr().out) == ANSWER
 
 
@@ -62,8 +62,8 @@ def test_progress_shows_the_time_left_that_the_service_estimates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = iter((100.0, 130.0))
-    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    monkeypatch.setattr(render, "time", SimpleNamespace(monotonic=lambda: next(now)))
     counts = {"finished": finished, "total": 500, "tokens": 0, "share": finished / 500}
-    with output.progress("docs") as show:
+    with render.progress("docs") as show:
         show({"status": "in_progress", "counts": counts, "seconds_left": left})
     assert capsys.readouterr().err == f"docs: {shown}\n"

@@ -18,9 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api import owner
-from api.build import Service
-from api.owner import (
+from latewood.api import owner
+from latewood.api.owner import (
     DataError,
     OwnerGoneError,
     SocketServer,
@@ -30,11 +29,12 @@ from api.owner import (
     try_lock,
     with_owner,
 )
-from api.settings import Settings
-from ingest.report import CLOSING
-from latewood.client import Client, LatewoodError, UnreachableError
+from latewood.client.client import Client, LatewoodError, UnreachableError
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings
+from latewood.ingest.report import CLOSING
 
-LATEWOOD = [sys.executable, "-m", "api.cli"]
+LATEWOOD = [sys.executable, "-m", "latewood.api.cli.main"]
 PATIENCE = 480  # seconds; only what hangs meets it, not what a loaded machine makes slow
 
 

@@ -18,15 +18,9 @@ import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from api.routes import web
-from api.schemas import (
-    Accepted,
-    DocumentOut,
-    DocumentsOut,
-    ErrorDetail,
-    ErrorOut,
-)
-from api.schemas_search import (
+from latewood.api.http.routes import web
+from latewood.api.http.schemas.documents import Accepted, DocumentOut, DocumentsOut, ErrorDetail, ErrorOut
+from latewood.api.http.schemas.search import (
     ExpandBody,
     ExplainOut,
     FacetOut,

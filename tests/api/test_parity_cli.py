@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from api import permitted
-from api.cli import app
-from api.models import Models
-from api.settings import load
-from embedder.models import MINILM
-from embedder.quantised import missing_for_int8
-from embedder.types import Task
+from latewood.api.cli.main import app
+from latewood.embedder.models.registry import MINILM
+from latewood.embedder.quantization.int8 import missing_for_int8
+from latewood.embedder.types import Task
+from latewood.engine import permitted
+from latewood.engine.models import Models
+from latewood.engine.settings import load
 
 TEXTS = {
     "ferry": "The ferry leaves the harbour at nine and carries forty cars. " * 8,

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api import places
-from api.app import Admin, create_app
-from api.build import Service
-from api.settings import Settings
-from embedder import engine
-from embedder.sources import LOCAL
-from embedder.types import Embedder, ModelNotFoundError
-from ingest.jobs import FINAL, Job
-from search.searcher import SearchRequest
-from search.stores import succession
-from search.stores.base import Store
-from search.stores.memory import MemoryStore
-from search.types import IndexConfig
+from latewood.api.http.app import Admin, create_app
+from latewood.embedder.models.sources import LOCAL
+from latewood.embedder.serving import engine
+from latewood.embedder.types import Embedder, ModelNotFoundError
+from latewood.engine import places
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings
+from latewood.ingest.jobs import FINAL, Job
+from latewood.search.searcher import SearchRequest
+from latewood.search.stores.base import Store
+from latewood.search.stores.generations import folder as succession
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.types import IndexConfig
 
 WEIGHTS = {"model": "tiny", "weights": "w1"}
 

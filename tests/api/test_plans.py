@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api import doctor
-from api.app import Admin, create_app
-from api.build import Service
-from api.output import render_status
-from ingest.jobs import FINAL, Job
-from search.plan import DensePlan
-from search.request import SearchRequest
-from search.stores import catalog
-from search.types import FingerprintError
+from latewood.api.cli import doctor
+from latewood.api.cli.render import render_status
+from latewood.api.http.app import Admin, create_app
+from latewood.engine.library import Service
+from latewood.ingest.jobs import FINAL, Job
+from latewood.search.index_config import DensePlan
+from latewood.search.request import SearchRequest
+from latewood.search.stores.generations import layout
+from latewood.search.types import FingerprintError
 
 Open = Callable[..., Service]
 
@@ -73,7 +73,7 @@ def test_an_index_is_made_by_the_plan_that_is_set_and_says_so(reopen: Open) -> N
     )
     add(service, "seals", "Seals rest on the sand bank.")
     wanted = DensePlan(stages=(8, 16), quantization="turbo", dtype="float16", on_disk=True)
-    assert catalog.read_config(catalog.path_of(service.data, "default", "default")).plan == wanted
+    assert layout.read_config(layout.path_of(service.data, "default", "default")).plan == wanted
     told = status(service)
     assert (told["plan"], told["plan_set"]) == (str(wanted), "")
     assert told["plan"].startswith("8→16 (m 16, ef_construct 100, ef 100), turbo quantised")

@@ -22,10 +22,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import Admin, create_app
-from api.build import Service
-from ingest.types import document_id
-from search.stores.durable import sync
+from latewood.api.http.app import Admin, create_app
+from latewood.engine.library import Service
+from latewood.ingest.types import document_id
+from latewood.search.stores.durable import sync
 
 sys.path.append(str(Path(__file__).parents[1] / "power"))  # helpers; no test package
 import recorded_disk

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.build import Service
-from api.doctor import examine
-from api.schemas_search import SearchOut
-from api.settings import Settings
-from embedder.rerank import load_reranker
+from latewood.api.cli.doctor import examine
+from latewood.api.http.app import create_app
+from latewood.api.http.schemas.search import SearchOut
+from latewood.embedder.rerank.reranker import load_reranker
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings
 
 NOTES = ("The city is one of the states of Germany.", "Berlin is the capital.", "The most populous city.")
 QUERY = "capital city of Germany"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.build import Service
-from api.errors import ApiError
-from api.roots import check_source
+from latewood.api.http.allowed_sources import check_source
+from latewood.api.http.app import create_app
+from latewood.engine.errors import ApiError
+from latewood.engine.library import Service
 
 
 @pytest.fixture

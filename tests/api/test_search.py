@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.schemas_search import SearchOut
-from ingest.types import document_id
+from latewood.api.http.schemas.search import SearchOut
+from latewood.ingest.types import document_id
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 FIELDS = {

@@ -16,14 +16,15 @@ import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from api import doctor, stores
-from api.app import Admin, create_app
-from api.build import Service
-from api.settings import Settings, origins
-from embedder.types import Embedder, Floats, ModelDescription
-from ingest.jobs import FINAL, Job
-from search.stores.edge import EdgeStore
-from search.stores.server import ServerStore
+from latewood.api.cli import doctor
+from latewood.api.http.app import Admin, create_app
+from latewood.embedder.types import Embedder, Floats, ModelDescription
+from latewood.engine import stores
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings, origins
+from latewood.ingest.jobs import FINAL, Job
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.stores.server.store import ServerStore
 
 sys.path.append(str(Path(__file__).parents[1] / "qdrant_server"))  # helpers; no test package
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from api.settings import Settings, SettingsError, load, origins
+from latewood.engine.settings import Settings, SettingsError, load, origins
 
 DEFAULTS = {
     "data": Path("latewood-data"),

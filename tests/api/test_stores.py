@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from api import stores
-from search.stores.edge import EdgeStore
-from search.stores.memory import MemoryStore
-from search.types import IndexConfig
+from latewood.engine import stores
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.types import IndexConfig
 
 CONFIG = IndexConfig((8,), {"model": "words"})
 

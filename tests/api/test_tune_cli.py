@@ -14,16 +14,17 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from api import tune_cli, tune_sets
-from api.settings import Settings
-from embedder.types import ModelDescription
-from evaluation.configuration import Configuration
-from evaluation.defaults import Defaults, read
-from evaluation.reading import DatasetError
-from evaluation.run import complete
-from search.fusion import SHIPPED
-from search.stores import catalog
-from search.types import IndexConfig
+from latewood.api.cli import tune as tune_cli
+from latewood.api.cli import tune_datasets
+from latewood.embedder.types import ModelDescription
+from latewood.engine.settings import Settings
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.dataset_files import DatasetError
+from latewood.evaluation.promotions import Defaults, read
+from latewood.evaluation.workbench import complete
+from latewood.search.fusion import SHIPPED
+from latewood.search.stores.generations import layout
+from latewood.search.types import IndexConfig
 
 MODEL = ModelDescription("words", "1", "mean", 512, (16, 8), "none", "any", 0.5)
 GRID = ("--context", "0.5,1", "--k1", "1.2", "--b", "0.75")
@@ -65,13 +66,13 @@ class Bench:
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data directory with an empty collection, made with the model `words` at 8 of its 16 dimensions."""
     monkeypatch.chdir(tmp_path)
-    catalog.create(tmp_path / "data", "default", "default", IndexConfig((8,), {"model": "words"}))
+    layout.create(tmp_path / "data", "default", "default", IndexConfig((8,), {"model": "words"}))
     return tmp_path / "data"
 
 
 @pytest.fixture
 def home(data: Path) -> Path:
-    return catalog.home_of(data, "default", "default")
+    return layout.home_of(data, "default", "default")
 
 
 @pytest.fixture
@@ -219,7 +220,7 @@ def several(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Configuratio
             benches[-1].unit = unit
             yield benches[-1]
 
-        monkeypatch.setattr(tune_sets, "bench_on", on)
+        monkeypatch.setattr(tune_datasets, "bench_on", on)
         return benches
 
     return put

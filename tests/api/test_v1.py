@@ -12,12 +12,12 @@ import openai
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import LoopbackOnly, create_app
-from api.build import Service
-from api.routes.embeddings import joined
-from api.settings import Settings
-from embedder.engine import load_embedder
-from embedder.types import Span, SpannedText, Task
+from latewood.api.http.app import LoopbackOnly, create_app
+from latewood.api.http.routes.embeddings import joined
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.types import Span, SpannedText, Task
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings
 
 DOCUMENT = (
     "Berlin is the capital of Germany.",
@@ -225,7 +225,7 @@ def ranking(open_service: Callable[..., Service], cross_encoder: str) -> Iterato
 
 
 def test_coheres_package_has_documents_reranked(ranking: TestClient, serve: Any, cross_encoder: str) -> None:
-    from embedder.rerank import load_reranker
+    from latewood.embedder.rerank.reranker import load_reranker
 
     reranker = load_reranker(cross_encoder)
     wanted = reranker.score("capital city", DOCUMENT)

@@ -19,13 +19,15 @@ import qdrant_edge as edge
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from api import maintenance, mending, verify_cli
-from api.app import Admin, create_app
-from api.build import Service
-from api.cli import app
-from api.link import Link
-from search.stores import catalog
-from search.types import StoreUnavailableError
+from latewood.api.cli import verify as verify_cli
+from latewood.api.cli.main import app
+from latewood.api.http.app import Admin, create_app
+from latewood.engine import repair_marker
+from latewood.engine import verify as maintenance
+from latewood.engine.library import Service
+from latewood.engine.owner.writer_rpc import Link
+from latewood.search.stores.generations import layout
+from latewood.search.types import StoreUnavailableError
 
 QUESTIONS = ("kelp7x2 harvest of the stations", "seals fled logs11", "paper 3 of the office")
 LISTS = ("missing", "orphaned", "stale", "damaged_records", "differing", "indexes", "unrepaired")
@@ -45,7 +47,7 @@ def fill(folder: Path) -> list[Path]:
 
 
 def generation_of(data: Path, collection: str = "default") -> Path:
-    return catalog.path_of(data, "default", collection)
+    return layout.path_of(data, "default", collection)
 
 
 def damage(data: Path, share: float, seed: int, collection: str = "default", *, of_each: bool = False) -> int:
@@ -410,8 +412,8 @@ def test_a_repair_that_was_killed_leaves_an_index_that_nobody_answers_from(
         raise KilledError
 
     with monkeypatch.context() as patched:
-        patched.setattr("ingest.repair._Repair._clear_strays", killed)
-        patched.setattr(mending, "end", killed)
+        patched.setattr("latewood.ingest.integrity.repair._Repair._clear_strays", killed)
+        patched.setattr(repair_marker, "end", killed)
         assert verify(admin, finish, repair=True)["status"] == "failed"
     refused = admin.post("/search", json={"query": "kelp"}).json()
     assert "did not come to its end" in refused["error"]["message"]

@@ -15,9 +15,9 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.build import Service
-from embedder.types import Floats, StoppedError, Task
+from latewood.api.http.app import create_app
+from latewood.embedder.types import Floats, StoppedError, Task
+from latewood.engine.library import Service
 
 SECONDS = 60.0
 

@@ -19,13 +19,13 @@ from typing import Any
 
 import pytest
 
-from api.build import Service
-from api.commands import CommandError
-from api.owner import SocketServer, private_socket, socket_path, take_over
-from api.settings import Settings
-from api.watch import Following, follow, render
-from ingest.watch import Pace
-from latewood.client import Client
+from latewood.api.cli.common import CommandError
+from latewood.api.cli.watch import Following, follow, render
+from latewood.api.owner import SocketServer, private_socket, socket_path, take_over
+from latewood.client.client import Client
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings
+from latewood.ingest.sources.watch import Pace
 
 # httpx leaves the socket of a connection that is refused, as it is between two owners, to the collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -39,7 +39,7 @@ OPTIONS = {
     "exclude": [],
     "hidden": False,
 }
-LATEWOOD = [sys.executable, "-m", "api.cli"]
+LATEWOOD = [sys.executable, "-m", "latewood.api.cli.main"]
 
 
 def until(true: Callable[[], bool], what: str) -> None:
@@ -269,7 +269,7 @@ def test_interrupted_while_it_waits_it_is_done(
     def wait(listener: object, seconds: float) -> set[str]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ingest.listening.FolderListener.wait", wait)
+    monkeypatch.setattr("latewood.ingest.sources.listening.FolderListener.wait", wait)
     assert follow(settings, "default", [str(folder)], OPTIONS, as_json=True) == 0
     told = capsys.readouterr()
     assert [json.loads(line)["added"] for line in told.out.splitlines()] == [1]
@@ -282,7 +282,7 @@ def test_interrupted_in_an_ingest_it_is_interrupted(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("api.watch.follow_ingest", interrupted)
+    monkeypatch.setattr("latewood.api.cli.watch.follow_ingest", interrupted)
     with pytest.raises(KeyboardInterrupt):
         follow(settings, "default", [str(folder)], OPTIONS, as_json=True)
 

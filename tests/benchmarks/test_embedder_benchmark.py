@@ -3,8 +3,8 @@ from __future__ import annotations
 import re
 
 from benchmarks import embedder, turns
-from embedder.backbone import native_dtype
-from embedder.quantised import missing_for_int8
+from latewood.embedder.encoder.backbone import native_dtype
+from latewood.embedder.quantization.int8 import missing_for_int8
 
 
 def test_the_small_run_prints_every_table(capsys):

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.index import read_plan
 from benchmarks.vectors import synthetic, tiled
-from search.plan import DensePlan
+from latewood.search.index_config import DensePlan
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks import report
-from embedder.types import Floats, ModelDescription, Offsets, SpannedText, Task
-from evaluation.configuration import Configuration
-from evaluation.datasets import read_dataset
-from evaluation.run import Workbench
+from latewood.embedder.types import Floats, ModelDescription, Offsets, SpannedText, Task
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.datasets import read_dataset
+from latewood.evaluation.workbench import Workbench
 
 TEXTS = {
     "ferry": "The ferry carries forty cars.",

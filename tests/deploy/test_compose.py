@@ -20,8 +20,8 @@ import pytest
 import typer
 import yaml
 
-from api.cli import app
-from api.settings import PREFIX, Settings
+from latewood.api.cli.main import app
+from latewood.engine.settings import PREFIX, Settings
 
 sys.path.append(str(Path(__file__).parents[1] / "qdrant_server"))  # helpers; no test package
 
@@ -171,7 +171,12 @@ class Container:
         there = [self.here(word) for word in words]
         if there[0] == "python":
             return [sys.executable, *there[1:]]
-        return [sys.executable, "-m", "api.cli", *(there[1:] if there[0] == "latewood" else there)]
+        return [
+            sys.executable,
+            "-m",
+            "latewood.api.cli.main",
+            *(there[1:] if there[0] == "latewood" else there),
+        ]
 
     def run(self, *words: str) -> str:
         done = subprocess.run(

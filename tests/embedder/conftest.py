@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from embedder.engine import load_embedder
-from embedder.models import MINILM
+from latewood.embedder.models.registry import MINILM
+from latewood.embedder.serving.engine import load_embedder
 
 sys.path.append(str(Path(__file__).parent))  # helpers; no test package
 

@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from benchmarks.checkpoints import CORPUS, xlm_roberta_like_tokenizer
-from embedder.checkpoint import find_checkpoint
-from embedder.models import MINILM
+from latewood.embedder.models.checkpoint import find_checkpoint
+from latewood.embedder.models.registry import MINILM
 
 POSITIONS = 160
 END = "<|endoftext|>"

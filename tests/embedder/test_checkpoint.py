@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from embedder import sources
-from embedder.checkpoint import find_checkpoint
-from embedder.engine import load_embedder
-from embedder.models import JINA_V3, MINILM
-from embedder.types import CheckpointError, ModelNotFoundError, Task
+from latewood.embedder.models import sources
+from latewood.embedder.models.checkpoint import find_checkpoint
+from latewood.embedder.models.registry import JINA_V3, MINILM
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.types import CheckpointError, ModelNotFoundError, Task
 
 
 def edit(file, change):

@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from transformers import AutoModel, BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
-from embedder.checkpoint import find_checkpoint
-from embedder.engine import load_embedder
-from embedder.models import BGE_M3, E5_LARGE_INSTRUCT, E5_SMALL, MINILM
-from embedder.sources import Source
-from embedder.types import CheckpointError, InputError, ModelDescription, ModelNotFoundError, Task
+from latewood.embedder.models.checkpoint import find_checkpoint
+from latewood.embedder.models.registry import BGE_M3, E5_LARGE_INSTRUCT, E5_SMALL, MINILM
+from latewood.embedder.models.sources import Source
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.types import CheckpointError, InputError, ModelDescription, ModelNotFoundError, Task
 
 SIZES = {
     "hidden_size": 64,

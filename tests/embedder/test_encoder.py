@@ -16,16 +16,22 @@ from transformers import (
     DistilBertModel,
 )
 
-from embedder import attention, products
-from embedder.adapters import Adapters, load_adapters
-from embedder.attention import BlockedAttention, BlockedSdpa
-from embedder.checkpoint import find_checkpoint, load_model
-from embedder.encoder import PackedEncoder
-from embedder.families import can_pack, read_weights
-from embedder.padded import PaddedEncoder
-from embedder.products import FusedProduct, PlainProduct, has_fused_products, make_product
-from embedder.types import Task
-from embedder.varlen import choose_attention
+from latewood.embedder.encoder import attention
+from latewood.embedder.encoder.attention import BlockedAttention, BlockedSdpa
+from latewood.embedder.encoder.encoder import PackedEncoder
+from latewood.embedder.encoder.padded import PaddedEncoder
+from latewood.embedder.encoder.varlen import choose_attention
+from latewood.embedder.models.adapters import Adapters, load_adapters
+from latewood.embedder.models.checkpoint import find_checkpoint, load_model
+from latewood.embedder.models.families import can_pack, read_weights
+from latewood.embedder.quantization import linear
+from latewood.embedder.quantization.linear import (
+    FusedProduct,
+    PlainProduct,
+    has_fused_products,
+    make_product,
+)
+from latewood.embedder.types import Task
 
 # One alone, a pack of short ones, lengths around every rounding, more than one row block.
 PACKS = [
@@ -173,7 +179,7 @@ def test_fused_products_give_what_torch_gives(dtype):
 
 
 def test_without_fused_products_the_plain_ones_run(monkeypatch):
-    monkeypatch.setattr(products, "has_fused_products", lambda: False)
+    monkeypatch.setattr(linear, "has_fused_products", lambda: False)
     reference, encoder = built("bert"), packed(built("bert"))
     (ids,) = sequences([50])
     torch.testing.assert_close(

@@ -17,13 +17,13 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers.models.jina_embeddings_v3.modeling_jina_embeddings_v3 import JinaEmbeddingsV3Model
 
-from embedder.backbone import available_cores
-from embedder.checkpoint import find_checkpoint
-from embedder.engine import load_embedder
-from embedder.models import JINA_V3, MINILM
-from embedder.pooling import blend
-from embedder.types import EmbedderError, InputError, Span, SpannedText, StoppedError, Task
-from embedder.windows import overlap_of, plan_windows
+from latewood.embedder.encoder.backbone import available_cores
+from latewood.embedder.encoder.pooling import blend
+from latewood.embedder.encoder.windows import overlap_of, plan_windows
+from latewood.embedder.models.checkpoint import find_checkpoint
+from latewood.embedder.models.registry import JINA_V3, MINILM
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.types import EmbedderError, InputError, Span, SpannedText, StoppedError, Task
 
 PIECES = [
     "Berlin",
@@ -361,8 +361,8 @@ def test_who_stops_waiting_is_told_so_and_leaves_the_queue(kind, jina_folder, mo
 
 END_WITHOUT_CLOSING = """
 import contextlib, sys, threading
-from embedder.engine import load_embedder
-from embedder.types import EmbedderError, Span, SpannedText, Task
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.types import EmbedderError, Span, SpannedText, Task
 
 embedder = load_embedder(sys.argv[1], device="cpu")
 embedder.embed_texts(["Berlin"], Task.QUERY)

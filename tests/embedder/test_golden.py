@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from embedder import golden
-from embedder.checkpoint import find_checkpoint
-from embedder.golden import BASE, STATES, compare
-from embedder.types import Task
+from latewood.embedder.models import golden
+from latewood.embedder.models.checkpoint import find_checkpoint
+from latewood.embedder.models.golden import BASE, STATES, compare
+from latewood.embedder.types import Task
 
 
 def test_the_published_states_are_27_for_the_base_and_each_task():

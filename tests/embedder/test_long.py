@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel
 
-from embedder.models import MINILM
+from latewood.embedder.models.registry import MINILM
 
 SCRIPT = """
 import json, resource, sys, time
-from embedder.engine import load_embedder
-from embedder.types import Span, SpannedText
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.types import Span, SpannedText
 
 model, *sentences = sys.argv[1:]
 embedder = load_embedder(model, device="cpu", context=1)

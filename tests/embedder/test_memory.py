@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.checkpoints import Size, build_jina
-from embedder.adapters import load_adapters
-from embedder.checkpoint import find_checkpoint, load_model
-from embedder.engine import load_embedder
-from embedder.memory import FilePages
-from embedder.types import Task
+from latewood.embedder.models.adapters import load_adapters
+from latewood.embedder.models.checkpoint import find_checkpoint, load_model
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.serving.memory import FilePages
+from latewood.embedder.types import Task
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what is mapped")
 PAGES = 64

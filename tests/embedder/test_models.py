@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from embedder.models import JINA_V3, KNOWN_MODELS, MINILM, describe
-from embedder.types import ModelNotFoundError, Task
+from latewood.embedder.models.registry import JINA_V3, KNOWN_MODELS, MINILM, describe
+from latewood.embedder.types import ModelNotFoundError, Task
 
 
 def test_a_model_is_found_by_its_hub_name():

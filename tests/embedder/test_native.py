@@ -27,12 +27,13 @@ from transformers import (
 )
 
 from benchmarks.checkpoints import build_jina
-from embedder import defaults, native
-from embedder.checkpoint import find_checkpoint, load_model, sizes_of
-from embedder.engine import load_embedder
-from embedder.models import JINA_V3, MINILM
-from embedder.native import native_config, rotary_base
-from embedder.types import CheckpointError, Span, SpannedText, Task
+from latewood.embedder import defaults
+from latewood.embedder.models import native
+from latewood.embedder.models.checkpoint import find_checkpoint, load_model, sizes_of
+from latewood.embedder.models.native import native_config, rotary_base
+from latewood.embedder.models.registry import JINA_V3, MINILM
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.types import CheckpointError, Span, SpannedText, Task
 
 HIDDEN, HEADS, INNER, LAYERS = 64, 4, 96, 2
 TEXTS = ["Berlin is the capital of Germany.", "Über die Straße", "日本語のテキストを分割する。", "city " * 40]
@@ -538,7 +539,7 @@ class TestTheDefaultModel:
     @pytest.fixture
     def cached(self, jina_copy, monkeypatch):
         """Jina's weights where the hub's cache would have them."""
-        from embedder import sources
+        from latewood.embedder.models import sources
 
         monkeypatch.setattr(sources, "_in_hub_cache", lambda description: jina_copy)
         return jina_copy
@@ -571,6 +572,6 @@ class TestTheDefaultModel:
         def broken(*_):
             raise RuntimeError("the disk is on fire")
 
-        monkeypatch.setattr("embedder.checkpoint.find_checkpoint", broken)
+        monkeypatch.setattr("latewood.embedder.models.checkpoint.find_checkpoint", broken)
         assert defaults.default_model() == MINILM.name
         assert "the disk is on fire" in caplog.text

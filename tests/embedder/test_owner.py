@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from embedder.memory import ran_out, release, trim
-from embedder.owner import PART, PATIENCE, RECOVERY, Job, Owner
-from embedder.rows import Row
-from embedder.types import EmbedderError, Task
+from latewood.embedder.encoder.rows import Row
+from latewood.embedder.serving.memory import ran_out, release, trim
+from latewood.embedder.serving.scheduler import PART, PATIENCE, RECOVERY, Job, Owner
+from latewood.embedder.types import EmbedderError, Task
 
 STEP = 16  # lengths below are in steps of padding
 BUDGET = 10 * STEP
@@ -109,7 +109,7 @@ def test_documents_are_not_starved_by_queries(owner, gate):
 
 
 def test_batches_of_documents_are_small_while_queries_come_and_whole_again_later(owner, gate, monkeypatch):
-    monkeypatch.setattr("embedder.owner.RECENT_SECONDS", math.inf)
+    monkeypatch.setattr("latewood.embedder.serving.scheduler.RECENT_SECONDS", math.inf)
     documents = job(Task.PASSAGE, *[1] * 20)
     owner.submit(documents)
     documents.wait()
@@ -123,7 +123,7 @@ def test_batches_of_documents_are_small_while_queries_come_and_whole_again_later
     assert documents.wait()[:, 0].tolist() == [9, 1, 1, 1, 1]
     assert BUDGET // PART // STEP == 2
     assert gate.batches == [(Task.PASSAGE, 1), (Task.PASSAGE, 1), (Task.PASSAGE, 2), (Task.PASSAGE, 1)]
-    monkeypatch.setattr("embedder.owner.RECENT_SECONDS", 0.0)
+    monkeypatch.setattr("latewood.embedder.serving.scheduler.RECENT_SECONDS", 0.0)
     gate.batches.clear()
     documents = job(Task.PASSAGE, *[1] * 20)
     owner.submit(documents)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.packing import pack, pack_padded, padded_length, share_out
+from latewood.embedder.encoder.packing import pack, pack_padded, padded_length, share_out
 
 LENGTHS = st.lists(st.integers(1, 300))
 

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, BertModel, XLMRobertaConfig, XLMRobertaModel
 
-from embedder.backbone import load_backbone
-from embedder.checkpoint import find_checkpoint
-from embedder.models import MINILM
-from embedder.plain import Layers, is_plain, read_plain
-from embedder.types import CheckpointError
-from embedder.weights import PIECE, Place, read_tensor, stored_tensors
+from latewood.embedder.encoder.backbone import load_backbone
+from latewood.embedder.encoder.bert_modules import Layers, is_plain, read_plain
+from latewood.embedder.models.checkpoint import find_checkpoint
+from latewood.embedder.models.registry import MINILM
+from latewood.embedder.models.weights import PIECE, Place, read_tensor, stored_tensors
+from latewood.embedder.types import CheckpointError
 
 SIZES = {
     "vocab_size": 300,
@@ -206,8 +206,8 @@ def test_what_transformers_must_compute_is_left_to_it(changes, bert, tmp_path):
 
 COLD = """
 import sys
-from embedder.engine import load_embedder
-from embedder.types import Task
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.types import Task
 
 embedder = load_embedder(sys.argv[1], device="cpu")
 assert embedder.embed_texts(["Berlin"], Task.QUERY).shape == (1, 384)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedder.pooling import blend, matryoshka, means, unit
-from embedder.types import EmbedderError, InputError
+from latewood.embedder.encoder.pooling import blend, matryoshka, means, unit
+from latewood.embedder.types import EmbedderError, InputError
 
 
 def rows(*values):

@@ -8,16 +8,17 @@ import torch
 from random_encoders import MODELS, built, closeness, plain, sequences
 from torch.nn import functional
 
-from embedder import backbone, quantised
-from embedder.attention import BlockedAttention, BlockedSdpa
-from embedder.calibration import Calibration, DraftProduct
-from embedder.encoder import PackedEncoder
-from embedder.engine import load_embedder
-from embedder.families import read_weights
-from embedder.models import MINILM
-from embedder.quantised import QuantisedProduct, every_channel, missing_for_int8, quantise
-from embedder.rerank import load_reranker
-from embedder.types import EmbedderError, InputError, Task
+from latewood.embedder.encoder import backbone
+from latewood.embedder.encoder.attention import BlockedAttention, BlockedSdpa
+from latewood.embedder.encoder.encoder import PackedEncoder
+from latewood.embedder.models.families import read_weights
+from latewood.embedder.models.registry import MINILM
+from latewood.embedder.quantization import int8
+from latewood.embedder.quantization.calibration import Calibration, DraftProduct
+from latewood.embedder.quantization.int8 import QuantisedProduct, every_channel, missing_for_int8, quantise
+from latewood.embedder.rerank.reranker import load_reranker
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.types import EmbedderError, InputError, Task
 
 needs_int8 = pytest.mark.skipif(bool(missing_for_int8()), reason=f"needs {missing_for_int8()}")
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -214,7 +215,7 @@ def test_a_model_that_gives_nan_in_eight_bits_is_an_error():
 
 
 def test_a_processor_without_the_instructions_is_told_what_to_use_instead(monkeypatch):
-    monkeypatch.setattr(quantised, "processor_flags", lambda: {"avx2", "avx512f"})
+    monkeypatch.setattr(int8, "processor_flags", lambda: {"avx2", "avx512f"})
     missing_for_int8.cache_clear()
     try:
         with pytest.raises(
@@ -227,8 +228,8 @@ def test_a_processor_without_the_instructions_is_told_what_to_use_instead(monkey
 
 
 def test_a_torch_without_the_product_is_told_so(monkeypatch):
-    monkeypatch.setattr(quantised, "processor_flags", lambda: {"avx512_vnni"})
-    monkeypatch.setattr(quantised, "_onednn", lambda: torch.ops.no_such_library)
+    monkeypatch.setattr(int8, "processor_flags", lambda: {"avx512_vnni"})
+    monkeypatch.setattr(int8, "_onednn", lambda: torch.ops.no_such_library)
     missing_for_int8.cache_clear()
     try:
         assert "oneDNN" in missing_for_int8()

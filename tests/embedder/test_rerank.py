@@ -16,10 +16,16 @@ from sentence_transformers import CrossEncoder
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaForSequenceClassification
 
-from embedder.models import BGE_RERANKER_V2_M3, JINA_RERANKER_V2, KNOWN_RERANKERS
-from embedder.rerank import load_reranker
-from embedder.tokenizer import TextTokenizer
-from embedder.types import CheckpointError, EmbedderError, InputError, ModelNotFoundError, StoppedError
+from latewood.embedder.models.registry import BGE_RERANKER_V2_M3, JINA_RERANKER_V2, KNOWN_RERANKERS
+from latewood.embedder.models.tokenizer import TextTokenizer
+from latewood.embedder.rerank.reranker import load_reranker
+from latewood.embedder.types import (
+    CheckpointError,
+    EmbedderError,
+    InputError,
+    ModelNotFoundError,
+    StoppedError,
+)
 
 HIDDEN, POSITIONS = 64, 98
 QUERY = "What is the capital of Germany?"

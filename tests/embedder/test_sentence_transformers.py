@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from published import publish, reference
 
-from embedder.checkpoint import find_checkpoint
-from embedder.engine import load_embedder
-from embedder.types import CheckpointError, InputError, Span, SpannedText, Task
+from latewood.embedder.models.checkpoint import find_checkpoint
+from latewood.embedder.serving.engine import load_embedder
+from latewood.embedder.types import CheckpointError, InputError, Span, SpannedText, Task
 
 TEXTS = [
     "Berlin is the capital and largest city of Germany.",

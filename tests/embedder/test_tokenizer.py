@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder import tokenizer as module
-from embedder.checkpoint import find_checkpoint
-from embedder.models import MINILM
-from embedder.tokenizer import TextTokenizer
-from embedder.types import CheckpointError
+from latewood.embedder.models import tokenizer as module
+from latewood.embedder.models.checkpoint import find_checkpoint
+from latewood.embedder.models.registry import MINILM
+from latewood.embedder.models.tokenizer import TextTokenizer
+from latewood.embedder.types import CheckpointError
 
 WORDS = st.lists(
     st.sampled_from(["late", "chunking", "Straße", "Москва", "東京タワー", "👩‍👩‍👧", "3.85", "a"]), min_size=1

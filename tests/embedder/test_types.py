@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedder.types import InputError, RerankerDescription, Span, SpannedText, SparseVector, Vectors
+from latewood.embedder.types import (
+    InputError,
+    RerankerDescription,
+    Span,
+    SpannedText,
+    SparseVector,
+    Vectors,
+)
 
 
 @pytest.mark.parametrize(("start", "end"), [(-1, 2), (3, 3), (4, 2)])

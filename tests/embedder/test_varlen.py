@@ -11,9 +11,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder import varlen
-from embedder.attention import BlockedAttention, BlockedSdpa
-from embedder.varlen import PaddedAttention, VarlenAttention, agrees, choose_attention, kernels, padded_groups
+from latewood.embedder.encoder import varlen
+from latewood.embedder.encoder.attention import BlockedAttention, BlockedSdpa
+from latewood.embedder.encoder.varlen import (
+    PaddedAttention,
+    VarlenAttention,
+    agrees,
+    choose_attention,
+    kernels,
+    padded_groups,
+)
 
 CPU = torch.device("cpu")
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=12)

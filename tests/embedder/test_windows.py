@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.types import InputError, Span
-from embedder.windows import overlap_of, pieces_in, plan_windows, token_spans
+from latewood.embedder.encoder.windows import overlap_of, pieces_in, plan_windows, token_spans
+from latewood.embedder.types import InputError, Span
 
 
 @st.composite

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedder.types import Floats, ModelDescription, Offsets, SpannedText, Task
+from latewood.embedder.types import Floats, ModelDescription, Offsets, SpannedText, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 DIMENSION = 16

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.ablation import Grid, Journal, JournalError, ablate, compare, fusions
-from evaluation.configuration import Configuration, ConfigurationError
-from evaluation.statistics import StatisticsError, holm, paired_bootstrap, randomisation_test
-from search.fusion import Fusion, fuse
-from search.types import Candidate, QueryError
+from latewood.evaluation.ablation import Grid, Journal, JournalError, ablate, compare, fusions
+from latewood.evaluation.configuration import Configuration, ConfigurationError
+from latewood.evaluation.statistics import StatisticsError, holm, paired_bootstrap, randomisation_test
+from latewood.search.fusion import Fusion, fuse
+from latewood.search.types import Candidate, QueryError
 
 BM25, DENSE, HYBRID = (Configuration(mode=mode) for mode in ("bm25", "dense", "hybrid"))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.across import LEAST_PROOF, LEAST_SETS, Scored, choose_across
-from evaluation.configuration import Configuration
-from evaluation.statistics import StatisticsError, bootstrap_sets, paired_bootstrap
-from evaluation.tune import TuneError
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.multi_dataset import LEAST_PROOF, LEAST_SETS, Scored, choose_across
+from latewood.evaluation.statistics import StatisticsError, bootstrap_sets, paired_bootstrap
+from latewood.evaluation.tune import TuneError
 
 INCUMBENT = Configuration()
 OTHERS = [Configuration(method="convex", weights=(("dense", n + 1.0),)) for n in range(3)]

@@ -4,14 +4,14 @@ import bm25s
 import numpy as np
 import pytest
 
-from evaluation.bm25 import Bm25Parameters, postings
-from evaluation.configuration import Configuration
-from evaluation.corpus import Corpus
-from evaluation.datasets import read_dataset
-from evaluation.legs import Legs
-from evaluation.metrics import means, score
-from evaluation.run import Workbench
-from search.analyzer import Analyzer, Counts, term_number
+from latewood.evaluation.bm25 import Bm25Parameters, postings
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.datasets import read_dataset
+from latewood.evaluation.embedding_cache import Corpus
+from latewood.evaluation.exact_legs import Legs
+from latewood.evaluation.metrics import means, score
+from latewood.evaluation.workbench import Workbench
+from latewood.search.analysis.analyzer import Analyzer, Counts, term_number
 
 ANALYZER = Analyzer()
 TEXTS = ["The ferry, the FERRY and the sea", "Sea and more sea: sea-going ferries", "", "harbour"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from evaluation.configuration import Configuration, ConfigurationError, from_json
-from search.fusion import SHIPPED, Fusion
+from latewood.evaluation.configuration import Configuration, ConfigurationError, from_json
+from latewood.search.fusion import SHIPPED, Fusion
 
 
 def test_a_configuration_comes_back_from_json_as_it_was() -> None:

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedder.pooling import blend
-from evaluation import corpus as module
-from evaluation.configuration import Configuration
-from evaluation.corpus import Cutting, build_corpus
-from evaluation.datasets import read_dataset
-from evaluation.reading import DatasetError
-from evaluation.run import Workbench
+from latewood.embedder.encoder.pooling import blend
+from latewood.evaluation import embedding_cache as module
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.dataset_files import DatasetError
+from latewood.evaluation.datasets import read_dataset
+from latewood.evaluation.embedding_cache import Cutting, build_corpus
+from latewood.evaluation.workbench import Workbench
 
 PASSAGES = Cutting("passage", None)
 

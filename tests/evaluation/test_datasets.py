@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.datasets import read_dataset
-from evaluation.reading import DatasetError, DatasetNotFoundError
+from latewood.evaluation.dataset_files import DatasetError, DatasetNotFoundError
+from latewood.evaluation.datasets import read_dataset
 
 
 def test_a_set_with_spans_and_passages_is_read_whole(spanned_set):

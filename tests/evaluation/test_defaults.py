@@ -8,11 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from evaluation import defaults
-from evaluation.configuration import Configuration
-from evaluation.defaults import FILE, Defaults, NothingToRollBackError, Standing, promote, read, rollback
-from evaluation.tune import Decision, Verdict
-from search.types import StoreDamagedError, StoreUnavailableError
+from latewood.evaluation import promotions
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.promotions import (
+    FILE,
+    Defaults,
+    NothingToRollBackError,
+    Standing,
+    promote,
+    read,
+    rollback,
+)
+from latewood.evaluation.tune import Decision, Verdict
+from latewood.search.types import StoreDamagedError, StoreUnavailableError
 
 SHIPPED = Configuration()
 CONVEX = Configuration(method="convex", weights=(("dense", 0.7), ("bm25", 0.3)))
@@ -75,7 +83,7 @@ def test_a_write_that_dies_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
     def die(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(defaults.os, "fsync", die)
+    monkeypatch.setattr(promotions.os, "fsync", die)
     with pytest.raises(OSError, match="No space left"):
         put(tmp_path, verdict(LATE))
     monkeypatch.undo()

@@ -4,8 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.gate import CONFIGURATIONS, FLOORS, Floor, drops, floors_json, gains, read_floors
-from evaluation.reading import EvaluationError
+from latewood.evaluation.dataset_files import EvaluationError
+from latewood.evaluation.regression_floors import (
+    CONFIGURATIONS,
+    FLOORS,
+    Floor,
+    drops,
+    floors_json,
+    gains,
+    read_floors,
+)
 
 FLOOR = Floor("some/set", "document", dict.fromkeys(CONFIGURATIONS, 0.8))
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedder.types import Vectors
-from evaluation.bm25 import Bm25Parameters
-from evaluation.configuration import Configuration
-from evaluation.corpus import Cutting, build_corpus
-from evaluation.datasets import read_dataset
-from evaluation.legs import Legs
-from evaluation.run import Workbench
-from ingest import commit
-from ingest.pipeline import Index, ingest
-from ingest.writing import describe
-from search.analyzer import Analyzer
-from search.fusion import Fusion
-from search.request import SearchRequest
-from search.searcher import Searcher
-from search.stores.edge import EdgeStore
-from search.stores.memory import MemoryStore
-from search.types import DenseQuery, IndexConfig, Leg, Passage
+from latewood.embedder.types import Vectors
+from latewood.evaluation.bm25 import Bm25Parameters
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.datasets import read_dataset
+from latewood.evaluation.embedding_cache import Cutting, build_corpus
+from latewood.evaluation.exact_legs import Legs
+from latewood.evaluation.workbench import Workbench
+from latewood.ingest.index import commit
+from latewood.ingest.index.writer import describe
+from latewood.ingest.pipeline import Index, ingest
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.fusion import Fusion
+from latewood.search.request import SearchRequest
+from latewood.search.searcher import Searcher
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.types import DenseQuery, IndexConfig, Leg, Passage
 
 CHUNK_TOKENS = 64
 
@@ -79,7 +79,7 @@ class Half:
         self.token_offsets = embedder.token_offsets
 
     def embed_documents(self, documents, *_, progress=None):
-        from embedder.pooling import blend
+        from latewood.embedder.encoder.pooling import blend
 
         return [blend(alone, late, 0.5) for alone, late in self._embedder.embed_documents_both(documents)]
 

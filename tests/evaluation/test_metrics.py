@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from evaluation.datasets import GoldSpan
-from evaluation.metrics import means, score, score_spans
+from latewood.evaluation.datasets import GoldSpan
+from latewood.evaluation.metrics import means, score, score_spans
 
 THEIRS = {"ndcg_cut_10": "ndcg@10", "recall_10": "recall@10", "recall_100": "recall@100"}
 

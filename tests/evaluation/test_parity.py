@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.configuration import Configuration
-from evaluation.datasets import read_dataset
-from evaluation.parity import Criterion, Measured, compare, measure
-from evaluation.reading import EvaluationError
-from evaluation.run import Workbench
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.dataset_files import EvaluationError
+from latewood.evaluation.datasets import read_dataset
+from latewood.evaluation.parity import Criterion, Measured, compare, measure
+from latewood.evaluation.workbench import Workbench
 
 
 @pytest.fixture

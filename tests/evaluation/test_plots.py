@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation import plots
-from evaluation.plots import Curve, Map, principal_plane
-from evaluation.statistics import Interval
+from latewood.evaluation import plots
+from latewood.evaluation.plots import Curve, Map, principal_plane
+from latewood.evaluation.statistics import Interval
 
 pytest.importorskip("matplotlib")
 

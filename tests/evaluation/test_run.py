@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from embedder.types import InputError, ModelDescription
-from evaluation.ablation import Grid
-from evaluation.bm25 import Bm25Parameters
-from evaluation.configuration import Configuration
-from evaluation.datasets import read_dataset
-from evaluation.metrics import METRICS
-from evaluation.reading import DatasetError, EvaluationError
-from evaluation.run import Workbench, complete, evaluate
-from search.analyzer import Analyzer
-from search.fusion import Fusion
+from latewood.embedder.types import InputError, ModelDescription
+from latewood.evaluation.ablation import Grid
+from latewood.evaluation.bm25 import Bm25Parameters
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.dataset_files import DatasetError, EvaluationError
+from latewood.evaluation.datasets import read_dataset
+from latewood.evaluation.metrics import METRICS
+from latewood.evaluation.workbench import Workbench, complete, evaluate
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.fusion import Fusion
 
 MODEL = ModelDescription("words", "1", "mean", 512, (16, 8), "none", "any", 0.5)
 
@@ -141,7 +141,7 @@ def test_what_scores_depend_on_is_another_when_question_grade_passage_vector_or_
         assert old in text
         (spanned_set / name).write_text(text.replace(old, new), encoding="utf-8")
         seen.append(subject())
-    monkeypatch.setattr("evaluation.run.code_hash", lambda module: f"another {module}")
+    monkeypatch.setattr("latewood.evaluation.workbench.code_hash", lambda module: f"another {module}")
     seen.append(subject())
     assert len(set(seen)) == len(seen)
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation import statistics
-from evaluation.statistics import (
+from latewood.evaluation import statistics
+from latewood.evaluation.statistics import (
     Interval,
     StatisticsError,
     bootstrap_mean,

@@ -5,10 +5,10 @@ import csv
 import pytest
 import pytrec_eval
 
-from evaluation import metrics, tables
-from evaluation.configuration import Configuration
-from evaluation.run import Row
-from search.types import Candidate
+from latewood.evaluation import metrics, tables
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.workbench import Row
+from latewood.search.types import Candidate
 
 DENSE = Configuration("dense", context=0.5, dimensions=384, chunk_tokens=256)
 HYBRID = Configuration("hybrid", method="convex", weights=(("dense", 0.7),), context=0.5, dimensions=384)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from evaluation.configuration import Configuration
-from evaluation.tune import LEAST_QUERIES, TuneError, choose, decide, held_out_gains
+from latewood.evaluation.configuration import Configuration
+from latewood.evaluation.tune import LEAST_QUERIES, TuneError, choose, decide, held_out_gains
 
 Scores = dict[Configuration, dict[str, float]]
 INCUMBENT = Configuration()

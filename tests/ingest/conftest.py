@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 
-from embedder.types import Floats, ModelDescription, Offsets, SpannedText, Task
-from ingest.pipeline import Index
-from search.analyzer import Analyzer
-from search.stores.memory import MemoryStore
-from search.types import IndexConfig
+from latewood.embedder.types import Floats, ModelDescription, Offsets, SpannedText, Task
+from latewood.ingest.pipeline import Index
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.types import IndexConfig
 
 DIMENSION = 16
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ingest import amending, commit
-from ingest.pipeline import Index, ingest
-from ingest.types import Document, Element, ElementKind, document_id
-from search.types import Comparison
+from latewood.ingest.index import commit, metadata_overrides
+from latewood.ingest.pipeline import Index, ingest
+from latewood.ingest.types import Document, Element, ElementKind, document_id
+from latewood.search.types import Comparison
 
 KEY = document_id("default", "default", "file:///folder/a.txt")
 TEXT = "The old harbour opens at seven. " * 12
@@ -51,7 +51,7 @@ def all_say(index: Index, wanted: dict[str, Any]) -> None:
 def test_what_is_set_is_told_to_every_chunk_and_filters_by_it(index, embedder):
     take(index, document(team="deck", year=2024))
     embedded = embedder.embedded
-    after = amending.amend(index.store, KEY, {"team": "office", "old": True})
+    after = metadata_overrides.amend(index.store, KEY, {"team": "office", "old": True})
     assert after is not None
     assert embedder.embedded == embedded
     all_say(index, {"team": "office", "year": 2024, "old": True})
@@ -62,7 +62,7 @@ def test_what_is_set_is_told_to_every_chunk_and_filters_by_it(index, embedder):
 
 def test_null_takes_a_key_out_and_language_is_the_documents_own(index):
     take(index, document(team="deck", language="en"))
-    after = amending.amend(index.store, KEY, {"team": None, "language": "de"})
+    after = metadata_overrides.amend(index.store, KEY, {"team": None, "language": "de"})
     assert after is not None
     assert after.document.language == "de"
     all_say(index, {})
@@ -70,21 +70,21 @@ def test_null_takes_a_key_out_and_language_is_the_documents_own(index):
 
 def test_what_is_set_stays_when_the_file_changes(index):
     take(index, document(team="deck", year=2024))
-    amending.amend(index.store, KEY, {"team": "office", "year": None})
+    metadata_overrides.amend(index.store, KEY, {"team": "office", "year": None})
     take(index, document(TEXT.replace("seven", "nine"), team="crew", year=2025, month=3))
     all_say(index, {"team": "office", "month": 3})
 
 
 def test_a_removed_document_forgets_what_was_set(index):
     take(index, document(team="deck"))
-    amending.amend(index.store, KEY, {"team": "office"})
+    metadata_overrides.amend(index.store, KEY, {"team": "office"})
     commit.remove(index.store, [KEY])
     take(index, document(team="deck"))
     all_say(index, {"team": "deck"})
 
 
 def test_a_document_that_does_not_answer_cannot_be_amended(index):
-    assert amending.amend(index.store, KEY, {"team": "office"}) is None
+    assert metadata_overrides.amend(index.store, KEY, {"team": "office"}) is None
     assert index.store.get_manifests([KEY]) == []
 
 
@@ -116,7 +116,7 @@ class Mortal:
 def test_killed_anywhere_it_is_finished_or_was_never_wished(index, lives):
     take(index, document(team="deck"))
     with pytest.raises(Killed):
-        amending.amend(Mortal(index.store, lives), KEY, {"team": "office"})  # type: ignore[arg-type]
+        metadata_overrides.amend(Mortal(index.store, lives), KEY, {"team": "office"})  # type: ignore[arg-type]
     assert commit.recover(index.store) == (1 if lives else 0)
     all_say(index, {"team": "office" if lives else "deck"})
     assert index.store.in_flight() == []
@@ -134,7 +134,7 @@ def test_a_version_that_was_begun_before_is_told_after_its_commit(index):
 
         def put_chunks(self, *args: Any) -> None:
             index.store.put_chunks(*args)
-            amending.amend(index.store, KEY, {"team": "office"})
+            metadata_overrides.amend(index.store, KEY, {"team": "office"})
 
     take(replace(index, store=Between()), newer)  # type: ignore[arg-type]
     all_say(index, {"team": "office"})

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedder.types import Floats, Vectors
-from ingest.preparing import Prepared
-from ingest.types import Document, document_id
-from ingest.verify import examine
-from ingest.writing import Embedded, StoreWriter
-from search.analyzer import Analyzer
-from search.stores.dense import prefix
-from search.stores.edge import EdgeStore
-from search.types import (
+from latewood.embedder.types import Floats, Vectors
+from latewood.ingest.chunking.prepare import Prepared
+from latewood.ingest.index.writer import Embedded, StoreWriter
+from latewood.ingest.integrity.verify import examine
+from latewood.ingest.types import Document, document_id
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.stores.vectors import prefix
+from latewood.search.types import (
     Chunk,
     Comparison,
     DenseQuery,

@@ -11,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from ingest.chunking import LONGEST_CONTEXT_PART, tile
-from ingest.sections import SECTION
-from ingest.types import Document, Element, ElementKind, ParseError
-from search.types import Chunk
+from latewood.ingest.chunking.chunker import LONGEST_CONTEXT_PART, tile
+from latewood.ingest.chunking.sections import SECTION
+from latewood.ingest.types import Document, Element, ElementKind, ParseError
+from latewood.search.types import Chunk
 
 VERSION = str(uuid.UUID(int=1))
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from ingest import commit
-from ingest.pipeline import Index, ingest
-from ingest.types import Document, Element, ElementKind, document_id
-from ingest.writing import describe as describe_document
-from ingest.writing import utc
-from search.analyzer import Analyzer
-from search.types import Failure, Leg
+from latewood.ingest.index import commit
+from latewood.ingest.index.writer import describe as describe_document
+from latewood.ingest.index.writer import utc
+from latewood.ingest.pipeline import Index, ingest
+from latewood.ingest.types import Document, Element, ElementKind, document_id
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.types import Failure, Leg
 
 
 class Killed(BaseException):
@@ -199,7 +199,7 @@ def test_a_failure_flags_the_document_and_keeps_its_version_live(index: Index) -
 def test_stopping_ends_between_batches_with_everything_before_committed(
     index: Index, monkeypatch: pytest.MonkeyPatch, stop_after: int
 ) -> None:
-    monkeypatch.setattr("ingest.preparing.BATCH_DOCUMENTS", 1)
+    monkeypatch.setattr("latewood.ingest.chunking.prepare.BATCH_DOCUMENTS", 1)
     documents = [document(f"Document number {n} speaks of tides.", f"d{n}") for n in range(4)]
     asked = iter(range(10))
     done = list(ingest(index, documents, stop=lambda: next(asked) >= stop_after))

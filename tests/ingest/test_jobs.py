@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ingest.jobs import Job, JobError, Jobs
-from ingest.orders import INGEST, UPLOAD, Order
-from ingest.report import CLOSING, Problem, Report
-from ingest.sync import SyncOptions
+from latewood.ingest.jobs import Job, JobError, Jobs
+from latewood.ingest.orders import INGEST, UPLOAD, Order
+from latewood.ingest.report import CLOSING, Problem, Report
+from latewood.ingest.sync import SyncOptions
 
 
 class BoomError(Exception):
@@ -154,7 +154,7 @@ def test_nothing_a_job_raises_ends_the_runner(jobs: Jobs, ending: BaseException)
 
 
 def test_a_forgotten_job_is_forgotten_whole(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.jobs.KEPT", 1)
+    monkeypatch.setattr("latewood.ingest.jobs.KEPT", 1)
     started = threading.Event()
     running = submit(jobs, until_stopped(started))
     waiting = [submit(jobs, done) for _ in range(4)]
@@ -314,7 +314,7 @@ def test_the_newest_job_comes_first(jobs: Jobs) -> None:
 
 
 def test_only_the_latest_ended_jobs_are_remembered(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.jobs.KEPT", 3)
+    monkeypatch.setattr("latewood.ingest.jobs.KEPT", 3)
     gate = threading.Event()
     for number in range(6):
         ended(jobs, submit(jobs, done, str(number)))

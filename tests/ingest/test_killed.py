@@ -30,8 +30,8 @@ from killing_place import RING, Place, Step, hold_and_finish
 from killing_turns import Stopped, StoppedAt
 from killing_world import CONFIG, put, run_sync
 
-from search.stores import edge_process
-from search.stores.memory import MemoryStore
+from latewood.search.stores.edge import process as edge_process
+from latewood.search.stores.memory import MemoryStore
 
 BLOWS = [(SELF, BEFORE), (SELF, SENT), (BOTH, SENT), (WORKER, BEFORE), (WORKER, SENT)]
 """After an answer is before the next message, so only these."""

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from ingest import amending, commit
-from ingest.pipeline import Index, ingest
-from ingest.types import Document, Element, ElementKind, document_id
-from search.searcher import Searcher, SearchRequest
+from latewood.ingest.index import commit, metadata_overrides
+from latewood.ingest.pipeline import Index, ingest
+from latewood.ingest.types import Document, Element, ElementKind, document_id
+from latewood.search.searcher import Searcher, SearchRequest
 
 GERMAN = (
     "Die Fähren fahren zu den Inseln, und wer mit uns kommt, der muss nicht auf das nächste Schiff warten."
@@ -79,7 +79,7 @@ def test_a_document_says_its_language_or_is_told_it_by_its_words(index: Index) -
 
 def test_a_language_set_by_hand_is_found_by_and_leaves_the_words_as_they_are(index: Index) -> None:
     take(index, document("de", GERMAN))
-    amending.amend(index.store, document("de", GERMAN).id, {"language": "nds"})
+    metadata_overrides.amend(index.store, document("de", GERMAN).id, {"language": "nds"})
     assert spoken(index) == {"de": ("nds", "de")}
 
 

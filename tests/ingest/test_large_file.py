@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedder.types import Floats, Offsets, SpannedText
-from ingest.parsing.workers import ParserPool
-from ingest.pipeline import Index
-from ingest.sync import Report, SyncOptions, Work, sync
-from search.analyzer import Analyzer
+from latewood.embedder.types import Floats, Offsets, SpannedText
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.pipeline import Index
+from latewood.ingest.sync import Report, SyncOptions, Work, sync
+from latewood.search.analysis.analyzer import Analyzer
 
 SIZE = 50_000_000
 

@@ -7,8 +7,17 @@ import json
 
 import pytest
 
-from ingest.metadata import common, described_by, fault_of, listed, merge, plain, read_sidecar, sidecar_of
-from ingest.types import ParseError
+from latewood.ingest.metadata import (
+    common,
+    described_by,
+    fault_of,
+    listed,
+    merge,
+    plain,
+    read_sidecar,
+    sidecar_of,
+)
+from latewood.ingest.types import ParseError
 
 
 def test_a_sidecar_stands_beside_its_file() -> None:

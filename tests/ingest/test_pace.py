@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from ingest.pace import Pace
-from ingest.report import Share
+from latewood.ingest.pace import Pace
+from latewood.ingest.report import Share
 
 # (seconds since the start, part done) of an ingest of 40 files of which the 12th is long: first the model is
 # loaded, then come small files, one document of many batches, and small files again.

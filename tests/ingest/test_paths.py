@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.paths import TemplateError, from_path, read_templates
+from latewood.ingest.sources.path_templates import TemplateError, from_path, read_templates
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from embedder.types import Floats, SpannedText, StoppedError
-from ingest.pipeline import Index, ingest
-from ingest.types import Document, Element, ElementKind, document_id
-from search.types import StoreUnavailableError
+from latewood.embedder.types import Floats, SpannedText, StoppedError
+from latewood.ingest.pipeline import Index, ingest
+from latewood.ingest.types import Document, Element, ElementKind, document_id
+from latewood.search.types import StoreUnavailableError
 
 PATIENCE_S = 60.0
 
@@ -33,7 +33,7 @@ def document(number: int, text: str = "") -> Document:
 
 @pytest.fixture(autouse=True)
 def one_document_is_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.preparing.BATCH_DOCUMENTS", 1)
+    monkeypatch.setattr("latewood.ingest.chunking.prepare.BATCH_DOCUMENTS", 1)
 
 
 def before(monkeypatch: pytest.MonkeyPatch, thing: Any, name: str, act: Callable[..., object]) -> None:
@@ -100,7 +100,7 @@ def test_documents_are_read_in_the_callers_thread_and_only_a_few_ahead(index: In
 def test_outcomes_come_in_the_order_of_the_documents_whatever_becomes_of_each(
     index: Index, embedder: Any, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr("ingest.preparing.BATCH_DOCUMENTS", batch)
+    monkeypatch.setattr("latewood.ingest.chunking.prepare.BATCH_DOCUMENTS", batch)
 
     def refuse(texts: Sequence[SpannedText], stop: object) -> None:
         if any("number 3 " in one.text for one in texts):
@@ -209,7 +209,7 @@ def test_an_ingest_of_nothing_loads_no_model(index: Index) -> None:
 
 
 def test_a_document_given_twice_ends_as_the_later_one(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.preparing.BATCH_DOCUMENTS", 32)
+    monkeypatch.setattr("latewood.ingest.chunking.prepare.BATCH_DOCUMENTS", 32)
     twice = [document(1, "The first text of it."), document(2), document(1, "The second text of it.")]
     assert [outcome.error for outcome in ingest(index, twice)] == [None] * 3
     (passage,) = index.store.chunks_of(twice[0].id)

@@ -19,13 +19,13 @@ from urllib.parse import unquote
 import fsspec
 import pytest
 
-from ingest.naming import SourceError
-from ingest.parsing.workers import ParserPool
-from ingest.pipeline import Index
-from ingest.remote import RemoteSource, check_uri, stamp_of
-from ingest.report import Report
-from ingest.selection import Selection
-from ingest.sync import SyncOptions, Work, sync
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.pipeline import Index
+from latewood.ingest.report import Report
+from latewood.ingest.sources.patterns import Selection
+from latewood.ingest.sources.remote import RemoteSource, check_uri, stamp_of
+from latewood.ingest.sources.uris import SourceError
+from latewood.ingest.sync import SyncOptions, Work, sync
 
 
 @pytest.fixture(scope="module")

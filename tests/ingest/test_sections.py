@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedder import tokenizer as tokenizers
-from embedder.tokenizer import TextTokenizer
-from embedder.types import Span
-from embedder.windows import token_spans
-from ingest import sections
-from ingest.chunking import tile
-from ingest.types import Document
+from latewood.embedder.encoder.windows import token_spans
+from latewood.embedder.models import tokenizer as tokenizers
+from latewood.embedder.models.tokenizer import TextTokenizer
+from latewood.embedder.types import Span
+from latewood.ingest.chunking import sections
+from latewood.ingest.chunking.chunker import tile
+from latewood.ingest.types import Document
 
 RUNS = st.sampled_from(
     ["a" * 70, "a" * 1300, "今天天气很好", "今。", "x,y;" * 9, " ", "\n", "some words here. ", "0f" * 400]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.naming import SourceError
-from ingest.scanning import scan
-from ingest.selection import Selection
+from latewood.ingest.sources.patterns import Selection
+from latewood.ingest.sources.scan import scan
+from latewood.ingest.sources.uris import SourceError
 
 
 def write(path: Path, text: str = "text") -> Path:

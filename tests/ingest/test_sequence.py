@@ -7,10 +7,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ingest.sequence import Sequence
+from latewood.ingest.sequence import Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
-TAKE = "import sys, pathlib; from ingest.sequence import Sequence\n" + (
+TAKE = "import sys, pathlib; from latewood.ingest.sequence import Sequence\n" + (
     "for _ in range(50): print(Sequence(pathlib.Path(sys.argv[1])).next())"
 )
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from embedder.types import EmbedderError
-from ingest.settling import BATCH, Settling
-from ingest.uploads import Spool, Spooled, Upload
-from search.types import DiskFullError, FingerprintError, StoreUnavailableError
+from latewood.embedder.types import EmbedderError
+from latewood.ingest.settling import BATCH, Settling
+from latewood.ingest.uploads import Spool, Spooled, Upload
+from latewood.search.types import DiskFullError, FingerprintError, StoreUnavailableError
 
 Usage = namedtuple("Usage", "total used free")
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.known import Known
-from ingest.sources import (
+from latewood.ingest.sources.diff import (
     GRAIN_NS,
     ScannedFile,
     ScanResult,
@@ -23,7 +22,8 @@ from ingest.sources import (
     path_of,
     scan,
 )
-from search.types import Failure, FileStamp
+from latewood.ingest.sources.inventory import Known
+from latewood.search.types import Failure, FileStamp
 
 PARSER = "1"
 S = "file:///s/"

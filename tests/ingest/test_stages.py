@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from ingest.stages import ahead
+from latewood.ingest.stages import ahead
 
 PATIENCE_S = 60.0
 
@@ -45,7 +45,7 @@ def ending(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
             ending.set()
             super().shutdown(wait, cancel_futures=cancel_futures)
 
-    monkeypatch.setattr("ingest.stages.ThreadPoolExecutor", Pool)
+    monkeypatch.setattr("latewood.ingest.stages.ThreadPoolExecutor", Pool)
     return ending
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from embedder.types import InputError, StoppedError
-from ingest.parsing.workers import ParserPool
-from ingest.pipeline import Index
-from ingest.report import Report
-from ingest.scanning import SourceError
-from ingest.sources import file_uri
-from ingest.sync import SyncOptions, Work, sync
-from ingest.uploads import Spool, Upload, ingest_upload
+from latewood.embedder.types import InputError, StoppedError
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.pipeline import Index
+from latewood.ingest.report import Report
+from latewood.ingest.sources.diff import file_uri
+from latewood.ingest.sources.scan import SourceError
+from latewood.ingest.sync import SyncOptions, Work, sync
+from latewood.ingest.uploads import Spool, Upload, ingest_upload
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def test_keep_deleted_keeps_what_vanished(index: Index, folder: Path, work: Work
 def test_a_stopped_ingest_goes_on_where_it_was(
     index: Index, embedder: Any, folder: Path, pool: ParserPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.preparing.BATCH_DOCUMENTS", 1)
+    monkeypatch.setattr("latewood.ingest.chunking.prepare.BATCH_DOCUMENTS", 1)
     for n in range(20):
         (folder / f"n{n:02}.txt").write_text(f"Note number {n}.")
     seen: list[int] = []
@@ -264,7 +264,7 @@ def test_keep_deleted_keeps_a_file_that_became_empty(index: Index, folder: Path,
 def test_a_file_dated_beyond_the_calendar_is_a_document_without_a_date(
     index: Index, folder: Path, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scan_file = "ingest.parsing.workers.ParserPool.parse"
+    scan_file = "latewood.ingest.parsing.sandbox.pool.ParserPool.parse"
     parse = ParserPool.parse
 
     def dated(pool: ParserPool, path: str, known: str | None = None, **more: Any) -> Any:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from ingest.parsing.workers import ParserPool
-from ingest.pipeline import Index
-from ingest.report import Report
-from ingest.selection import Selection
-from ingest.sync import SyncOptions, Work, sync
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.pipeline import Index
+from latewood.ingest.report import Report
+from latewood.ingest.sources.patterns import Selection
+from latewood.ingest.sync import SyncOptions, Work, sync
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from ingest.parsing.workers import ParserPool
-from ingest.paths import read_templates
-from ingest.pipeline import Index
-from ingest.report import Report
-from ingest.selection import Selection
-from ingest.sync import SyncOptions, Work, sync
-from search.types import Comparison
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.pipeline import Index
+from latewood.ingest.report import Report
+from latewood.ingest.sources.path_templates import read_templates
+from latewood.ingest.sources.patterns import Selection
+from latewood.ingest.sync import SyncOptions, Work, sync
+from latewood.search.types import Comparison
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,11 @@ sys.path.append(str(Path(__file__).parent / "following"))  # helpers of this fil
 from following_looks import same, snapshot
 from following_world import CONFIG, SCRIPTS, Edit, Parsing, World, ingest_folder
 
-from ingest.parsing.workers import ParserPool
-from ingest.sources import GRAIN_NS
-from search.stores.base import Store
-from search.stores.edge import EdgeStore
-from search.stores.memory import MemoryStore
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.sources.diff import GRAIN_NS
+from latewood.search.stores.base import Store
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.stores.memory import MemoryStore
 
 Opened = Callable[[Path], Store]
 # A clock whose ticks are shorter lets stamps be believed within a test; kernels tick every 10 ms or faster.
@@ -45,7 +45,10 @@ def embedded(folder: Path) -> Store:
 
 def follow(script: list[Edit], grain_ns: int, open_store: Opened, parser: Any) -> None:
     """Play a script, ingest what is left, and hold the index against a fresh one; mend and do so again."""
-    with tempfile.TemporaryDirectory(dir=SCRATCH) as home, patch("ingest.sources.GRAIN_NS", grain_ns):
+    with (
+        tempfile.TemporaryDirectory(dir=SCRATCH) as home,
+        patch("latewood.ingest.sources.diff.GRAIN_NS", grain_ns),
+    ):
         world = World(Path(home), open_store(Path(home) / "synced"), parser, grain_ns / 1e9 + 0.01)
         for edit in script:
             if edit[0] != "wait" or grain_ns < GRAIN_NS:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingest.parsing.workers import ParserPool
-from ingest.pipeline import Index
-from ingest.report import Report
-from ingest.scanning import SourceError
-from ingest.sync import SyncOptions, Work, sync
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.pipeline import Index
+from latewood.ingest.report import Report
+from latewood.ingest.sources.scan import SourceError
+from latewood.ingest.sync import SyncOptions, Work, sync
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_two_files_that_were_swapped_embed_nothing(
 def test_two_folders_that_were_swapped_embed_nothing(
     index: Index, embedder: Any, folder: Path, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.preparing.BATCH_DOCUMENTS", 7)
+    monkeypatch.setattr("latewood.ingest.chunking.prepare.BATCH_DOCUMENTS", 7)
     run(index, folder, work)
     before = documents(index)
     embedder.embedded = 0
@@ -144,7 +144,7 @@ def test_two_folders_that_were_swapped_embed_nothing(
 def test_two_long_files_that_were_swapped_embed_nothing(
     index: Index, embedder: Any, folder: Path, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.preparing.BATCH_CHARACTERS", 100)  # every document is a batch
+    monkeypatch.setattr("latewood.ingest.chunking.prepare.BATCH_CHARACTERS", 100)  # every document is a batch
     run(index, folder, work)
     embedder.embedded = 0
     swap(folder / "one" / "03.txt", folder / "two" / "04.txt")
@@ -184,7 +184,7 @@ def test_a_rename_with_a_change_elsewhere_embeds_the_change_only(
 def test_a_rename_that_was_stopped_is_finished_by_the_next_run(
     index: Index, embedder: Any, folder: Path, pool: ParserPool, monkeypatch: pytest.MonkeyPatch, keep: bool
 ) -> None:
-    monkeypatch.setattr("ingest.preparing.BATCH_DOCUMENTS", 4)
+    monkeypatch.setattr("latewood.ingest.chunking.prepare.BATCH_DOCUMENTS", 4)
     quiet = Work(pool, lambda report: None, lambda: False)
     run(index, folder, quiet)
     embedder.embedded = 0

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ingest.parsing.workers import ParserPool
-from ingest.pipeline import Index
-from ingest.report import Report
-from ingest.scanning import SourceError
-from ingest.selection import Selection
-from ingest.sync import SyncOptions, Work, sync
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.pipeline import Index
+from latewood.ingest.report import Report
+from latewood.ingest.sources.patterns import Selection
+from latewood.ingest.sources.scan import SourceError
+from latewood.ingest.sync import SyncOptions, Work, sync
 
 
 @pytest.fixture(scope="module")

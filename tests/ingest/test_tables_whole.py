@@ -17,10 +17,10 @@ from pptx import Presentation
 from pptx.util import Inches
 from reportlab.pdfgen.canvas import Canvas
 
-from ingest.chunking import tile
-from ingest.parsing.parse import parse_bytes
-from ingest.types import Document, ElementKind
-from search.types import Chunk
+from latewood.ingest.chunking.chunker import tile
+from latewood.ingest.parsing.parse import parse_bytes
+from latewood.ingest.types import Document, ElementKind
+from latewood.search.types import Chunk
 
 HEADER = ("Part", "Where it lies", "In stock")
 ROWS = [HEADER, *[(f"bolt{n}", f"shelf {n % 7} of store {n}", str(n)) for n in range(40)]]

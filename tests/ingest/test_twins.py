@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedder.types import Vectors
-from ingest import commit
-from ingest.pipeline import Index, ingest
-from ingest.twins import Twins
-from ingest.types import Document, Element, ElementKind, document_id
-from search.analyzer import Analyzer
-from search.types import Leg, Passage
+from latewood.embedder.types import Vectors
+from latewood.ingest.index import commit
+from latewood.ingest.pipeline import Index, ingest
+from latewood.ingest.types import Document, Element, ElementKind, document_id
+from latewood.ingest.vector_reuse import Twins
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.types import Leg, Passage
 
 TEXT = "The ferry leaves at dawn when the tide is high. " * 40
 
@@ -58,7 +58,7 @@ def test_equal_documents_of_one_batch_are_embedded_once(index: Index, embedder: 
 def test_equal_documents_of_batches_that_follow_are_embedded_once(
     index: Index, embedder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.preparing.BATCH_DOCUMENTS", 2)
+    monkeypatch.setattr("latewood.ingest.chunking.prepare.BATCH_DOCUMENTS", 2)
     take(index, [document(f"copy {n}") for n in range(30)], Twins())
     assert embedder.embedded == 1
 
@@ -74,7 +74,7 @@ def test_a_copy_of_a_live_document_is_not_embedded(index: Index, embedder: Any) 
 def test_a_long_copy_is_read_page_by_page(
     index: Index, embedder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.twins.PAGE", 3)
+    monkeypatch.setattr("latewood.ingest.vector_reuse.PAGE", 3)
     one, copy = document("one"), document("copy")
     take(index, [one])
     take(index, [copy], twins_of(index))
@@ -146,7 +146,7 @@ def test_a_twin_that_changed_is_none(index: Index, embedder: Any) -> None:
 def test_a_twin_that_vanishes_while_it_is_read_is_embedded_instead(
     index: Index, embedder: Any, monkeypatch: pytest.MonkeyPatch, vanishes: str
 ) -> None:
-    monkeypatch.setattr("ingest.twins.PAGE", 3)
+    monkeypatch.setattr("latewood.ingest.vector_reuse.PAGE", 3)
     one, copy = document("one"), document("copy")
     take(index, [one])
     twins, read = twins_of(index), index.store.read_chunks

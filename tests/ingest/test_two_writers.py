@@ -18,12 +18,12 @@ from killing_looks import legs
 from killing_turns import Turns
 from killing_world import CONFIG, index_on
 
-from ingest import commit
-from ingest.pipeline import ingest
-from ingest.types import Document, document_id
-from search.stores.base import Store
-from search.stores.memory import MemoryStore
-from search.types import Comparison, Failure, Manifest
+from latewood.ingest.index import commit
+from latewood.ingest.pipeline import ingest
+from latewood.ingest.types import Document, document_id
+from latewood.search.stores.base import Store
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.types import Comparison, Failure, Manifest
 
 NAMES = ("heron", "gull")
 

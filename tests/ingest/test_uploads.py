@@ -12,19 +12,28 @@ from typing import Any
 
 import pytest
 
-from api import collection
-from api.build import Service
-from api.settings import Settings
-from embedder.types import EmbedderError
-from ingest import commit
-from ingest.parsing.workers import ParserPool
-from ingest.pipeline import Index
-from ingest.report import Report
-from ingest.sync import Work
-from ingest.types import ParseError, document_id
-from ingest.uploads import SMALL_BYTES, SOURCE, Spool, Spooled, Upload, discard, ingest_upload, is_small
-from ingest.writing import StoreWriter
-from search.types import DiskFullError, StoreUnavailableError
+from latewood.embedder.types import EmbedderError
+from latewood.engine import collections
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings
+from latewood.ingest.index import commit
+from latewood.ingest.index.writer import StoreWriter
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.pipeline import Index
+from latewood.ingest.report import Report
+from latewood.ingest.sync import Work
+from latewood.ingest.types import ParseError, document_id
+from latewood.ingest.uploads import (
+    SMALL_BYTES,
+    SOURCE,
+    Spool,
+    Spooled,
+    Upload,
+    discard,
+    ingest_upload,
+    is_small,
+)
+from latewood.search.types import DiskFullError, StoreUnavailableError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -116,7 +125,7 @@ def test_what_cannot_be_written_leaves_nothing(spool: Spool, tmp_path: Path) -> 
 KILLED = """
 import sys, time
 from pathlib import Path
-from ingest.uploads import Spool, Upload
+from latewood.ingest.uploads import Spool, Upload
 
 def half(path):
     path.write_text("half of it")
@@ -297,7 +306,7 @@ def test_a_job_told_again_of_an_upload_that_is_committed_has_completed(settings:
         assert [status for _, status in finished(service)] == ["completed", "completed"]
         counts = service.desk.show("default", again["id"])["counts"]
         assert (counts["added"], counts["unchanged"], counts["documents"]) == (0, 1, 1)
-        collection.delete(service, "default", "default")
+        collections.delete(service, "default", "default")
         service.ingest_upload(waiting)
         assert finished(service)[-1] == ("upload:ferry", "completed")
         assert not service.exists("default", "default")  # a collection that was removed stays so

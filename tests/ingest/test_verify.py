@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingest import commit, strays, verify
-from ingest.pipeline import Index, ingest
-from ingest.rewriting import record_of
-from ingest.types import Document, document_id
-from ingest.verify import Finding, Findings, examine
-from search.stores.memory import MemoryStore
-from search.types import Failure, Manifest, ManifestWrite, Passage, Record
+from latewood.ingest.index import commit
+from latewood.ingest.index.rewrite import record_of
+from latewood.ingest.integrity import orphans, verify
+from latewood.ingest.integrity.verify import Finding, Findings, examine
+from latewood.ingest.pipeline import Index, ingest
+from latewood.ingest.types import Document, document_id
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.types import Failure, Manifest, ManifestWrite, Passage, Record
 
 
 def document(name: str, sentences: int = 12, **changes: Any) -> Document:
@@ -169,7 +170,7 @@ def test_chunks_of_a_version_that_is_gone_are_stale_and_those_in_flight_are_not(
 
 
 def _settled(store: MemoryStore, key: str) -> str:
-    from search.stores.payload import manifest_json
+    from latewood.search.stores.qdrant.payload import manifest_json
 
     return manifest_json(replace(store.get_manifests([key])[0], pending=()))
 
@@ -255,7 +256,7 @@ def test_pages_are_walked_to_the_end(
     manifests = take(index, *(f"bird{number}" for number in range(9)))
     monkeypatch.setattr(verify, "PAGE", 2)
     monkeypatch.setattr(verify, "_BATCH_CHUNKS", 5)
-    monkeypatch.setattr(strays, "PAGE", 3)
+    monkeypatch.setattr(orphans, "PAGE", 3)
     assert examine(store).all() == []
     for manifest in manifests[:3]:
         store.remove_chunks(chunk_ids(store, manifest)[-1:])

@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedder.types import InputError, StoppedError
-from ingest import amending, manifests, rewriting
-from ingest.parsing.workers import ParserPool
-from ingest.pipeline import Index
-from ingest.repair import Verdict, verify
-from ingest.report import Report
-from ingest.sync import SyncOptions, Work, sync
-from ingest.uploads import Spool, Upload, ingest_upload
-from ingest.verify import LOST, examine
-from search.fusion import Fusion
-from search.request import SearchRequest
-from search.searcher import Searcher
-from search.stores.memory import MemoryStore
-from search.types import Manifest, Passage
+from latewood.embedder.types import InputError, StoppedError
+from latewood.ingest.index import manifest_updates as manifests
+from latewood.ingest.index import metadata_overrides, rewrite
+from latewood.ingest.integrity.repair import Verdict, verify
+from latewood.ingest.integrity.verify import LOST, examine
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.pipeline import Index
+from latewood.ingest.report import Report
+from latewood.ingest.sync import SyncOptions, Work, sync
+from latewood.ingest.uploads import Spool, Upload, ingest_upload
+from latewood.search.fusion import Fusion
+from latewood.search.request import SearchRequest
+from latewood.search.searcher import Searcher
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.types import Manifest, Passage
 
 QUESTIONS = ("heron ships", "which keeper counts gulls", "bay 21", "harbour light")
 
@@ -224,7 +225,7 @@ def test_metadata_set_by_hand_outlives_the_loss_of_everything_but_the_record(
     filled: Index, store: MemoryStore, folder: Path, work: Work, share: float
 ) -> None:
     heron = manifest_of(filled, "heron.md")
-    amending.amend(store, heron.id, {"team": "deck", "old": None})
+    metadata_overrides.amend(store, heron.id, {"team": "deck", "old": None})
     assert examine(store).all() == []
     before = state(filled)
     lose(filled, store, share)
@@ -357,7 +358,7 @@ def test_killed_at_any_write_the_next_repair_finishes(
 ) -> None:
     before = state(filled)
     lose(filled, store, 0.9, seed=step)
-    monkeypatch.setattr(rewriting, "BATCH_DOCUMENTS", 2)
+    monkeypatch.setattr(rewrite, "BATCH_DOCUMENTS", 2)
     left = step
     for name in ("put_manifests", "put_chunks", "put_records", "sweep", "remove_chunks"):
         whole = getattr(store, name)

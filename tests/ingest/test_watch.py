@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.listening import FolderListener
-from ingest.watch import Identity, ListenError, Pace, Seams, Watch, identify
+from latewood.ingest.sources.listening import FolderListener
+from latewood.ingest.sources.watch import Identity, ListenError, Pace, Seams, Watch, identify
 
 PATIENCE = 60.0
 FOLDER: Identity = (1, 1)
@@ -367,7 +367,7 @@ def test_a_limit_of_the_system_is_said_and_not_passed_over(folder: Path) -> None
         (folder / str(number)).mkdir()
     code = (
         "import sys, threading\nfrom ingest.listening import FolderListener\n"
-        "from ingest.watch import ListenError\n"
+        "from latewood.ingest.sources.watch import ListenError\n"
         "try:\n    FolderListener([sys.argv[1]], threading.Event())\n"
         "except ListenError as error:\n    print(error)"
     )

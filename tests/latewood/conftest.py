@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api.app import LoopbackOnly
-from api.build import Service
-from api.owner import SocketServer, uvicorn_server
-from api.settings import Settings
-from embedder.types import Embedder, Floats, ModelDescription, Offsets, SpannedText, Task
+from latewood.api.http.app import LoopbackOnly
+from latewood.api.owner import SocketServer, uvicorn_server
+from latewood.embedder.types import Embedder, Floats, ModelDescription, Offsets, SpannedText, Task
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings
 
 
 class LetterEmbedder:

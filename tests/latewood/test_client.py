@@ -15,7 +15,7 @@ import pytest
 
 import latewood
 from latewood import Client, LatewoodError, UnreachableError
-from latewood.client import DocumentDetail, DocumentSummary, JobState, Result, SearchResponse
+from latewood.client.client import DocumentDetail, DocumentSummary, JobState, Result, SearchResponse
 
 AROUND = {"before", "after", "highlights", "sentence"}
 ROOT = Path(__file__).resolve().parents[2]

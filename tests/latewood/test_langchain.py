@@ -10,10 +10,10 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
 
-from api.schemas_search import SearchBody
 from latewood import AsyncClient, Client, LatewoodError
-from latewood.langchain import LatewoodRetriever
-from latewood.wire import SEARCH_OPTIONS
+from latewood.api.http.schemas.search import SearchBody
+from latewood.client.protocol import SEARCH_OPTIONS
+from latewood.integrations.langchain import LatewoodRetriever
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from qdrant_edge import Bm25, Bm25Config, DisabledStemmer, StopwordsSet, TokenizerType
 from rank_bm25 import BM25Okapi
 
-from embedder.types import Vectors
-from search.analyzer import Analyzer, Counts, term_number
-from search.lexical import CONTEXT_WEIGHT, OTHER_FORM, WHOLE, WORTH
-from search.stores.memory import MemoryStore
-from search.types import Chunk, DocumentInfo, IndexConfig, Leg, Passage
-from search.words import BIGRAMS, GRAMS
+from latewood.embedder.types import Vectors
+from latewood.search.analysis.analyzer import Analyzer, Counts, term_number
+from latewood.search.analysis.bm25_parameters import CONTEXT_WEIGHT, OTHER_FORM, WHOLE, WORTH
+from latewood.search.analysis.tokenizer import BIGRAMS, GRAMS
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.types import Chunk, DocumentInfo, IndexConfig, Leg, Passage
 
 TEXTS = [
     "The trees of the northern forest grow slowly, and their wood is dense.",

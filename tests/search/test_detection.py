@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from search.detection import SAMPLE, detect, language_of
-from search.folding import folded
-from search.languages import LANGUAGES, known
-from search.stopwords import STOP_WORDS
+from latewood.search.analysis.language_detection import SAMPLE, detect, language_of
+from latewood.search.analysis.languages import LANGUAGES, known
+from latewood.search.analysis.normalization import folded
+from latewood.search.analysis.stopwords import STOP_WORDS
 
 PROSE = {
     "en": (
@@ -131,7 +131,7 @@ def test_every_list_of_stop_words_is_of_a_language_and_folded():
 
 
 def test_every_stemmer_is_there():
-    from search.stemming import Stemmers
+    from latewood.search.analysis.stemmers import Stemmers
 
     stemmers = Stemmers()
     for code in LANGUAGES:

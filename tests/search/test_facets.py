@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from search.facets import FacetValue, check_key, count
-from search.types import QueryError
+from latewood.search.facets import FacetValue, check_key, count
+from latewood.search.types import QueryError
 
 
 def test_each_value_counts_once_a_document_most_first():

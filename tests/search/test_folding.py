@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.folding import Places, folded, normal, origins
+from latewood.search.analysis.normalization import Places, folded, normal, origins
 
 
 @pytest.mark.parametrize(

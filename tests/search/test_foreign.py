@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.foreign import is_foreign
+from latewood.search.analysis.query_language import is_foreign
 
 ENGLISH = ("en",)
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from qdrant_client import models
 from qdrant_client.hybrid.fusion import distribution_based_score_fusion, reciprocal_rank_fusion
 
-from search.fusion import METHODS, SHIPPED, Fusion, alone, convex, dbsf, fuse, rrf
-from search.types import Candidate, QueryError
+from latewood.search.fusion import METHODS, SHIPPED, Fusion, alone, convex, dbsf, fuse, rrf
+from latewood.search.types import Candidate, QueryError
 
 
 def ranked(**scores: float) -> list[Candidate]:

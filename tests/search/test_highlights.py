@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.analyzer import Analyzer
-from search.highlights import mark
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.highlights import mark
 
 ANALYZER = Analyzer()
 TEXT = "The harbour is cold. Ferries leave the harbour at nine. A ferry is a ship."

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.fusion import METHODS, Fusion, fuse
-from search.paging import Look, depths, page
-from search.types import Candidate
+from latewood.search.fusion import METHODS, Fusion, fuse
+from latewood.search.paging import Look, depths, page
+from latewood.search.types import Candidate
 
 MOST = 1000
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from search.plan import DensePlan, plan_from, plan_shape, read_stages
-from search.types import IndexConfig
+from latewood.search.index_config import DensePlan, plan_from, plan_shape, read_stages
+from latewood.search.types import IndexConfig
 
 
 @pytest.mark.parametrize(

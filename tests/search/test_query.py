@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from search.query import Limits, check_filter, parse_filter
-from search.types import Comparison, Group, QueryError
+from latewood.search.filters import Limits, check_filter, parse_filter
+from latewood.search.types import Comparison, Group, QueryError
 
 
 def test_a_filter_is_read_from_the_contracts_shape():

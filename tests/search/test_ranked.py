@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from search.ranked import RankedList
-from search.types import Candidate
+from latewood.search.ranked_list import RankedList
+from latewood.search.types import Candidate
 
 THREE = [Candidate("a", 3.0), Candidate("b", 2.0), Candidate("c", 2.0)]
 

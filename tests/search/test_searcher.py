@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedder.types import EmbedderError, StoppedError, Vectors
-from search.analyzer import Analyzer
-from search.answer import Reranked
-from search.fusion import SHIPPED, Fusion
-from search.query import Limits
-from search.request import Expand, Rerank, SearchRequest
-from search.reranking import TimedReranker
-from search.searcher import Searcher
-from search.stores.memory import MemoryStore
-from search.types import (
+from latewood.embedder.types import EmbedderError, StoppedError, Vectors
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.filters import Limits
+from latewood.search.fusion import SHIPPED, Fusion
+from latewood.search.request import Expand, Rerank, SearchRequest
+from latewood.search.reranking import TimedReranker
+from latewood.search.results import Reranked
+from latewood.search.searcher import Searcher
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.types import (
     Candidate,
     Chunk,
     Comparison,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.sentences import sentences
+from latewood.search.analysis.sentences import sentences
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from api.build import Service
-from api.queueing.durable import DurableDesk
+from latewood.engine.jobs.durable_queue import DurableDesk
+from latewood.engine.library import Service
 
 USER = "postgres"
 NUMBER = itertools.count()

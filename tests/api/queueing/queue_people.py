@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from api import serve, worker
-from api.build import Service
-from api.settings import Settings
-from embedder.types import Embedder, Floats, ModelDescription, Offsets, SpannedText, Task
-from ingest import commit
+from latewood.api import worker
+from latewood.api.cli import serve
+from latewood.embedder.types import Embedder, Floats, ModelDescription, Offsets, SpannedText, Task
+from latewood.engine.library import Service
+from latewood.engine.settings import Settings
+from latewood.ingest.index import commit
 
 DIMENSION = 16
 SECONDS = float(os.environ.get("SECONDS_A_DOCUMENT", "0.05"))

@@ -13,16 +13,16 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import Admin, create_app
-from api.build import Service
-from api.errors import ApiError
-from api.queueing import desk
-from api.queueing.database import Database
-from ingest.orders import INGEST, UPLOAD, Order
-from ingest.report import Report
-from ingest.selection import Selection
-from ingest.sync import SyncOptions
-from ingest.uploads import Upload
+from latewood.api.http.app import Admin, create_app
+from latewood.engine.errors import ApiError
+from latewood.engine.jobs import queue
+from latewood.engine.jobs.dbos_store import Database
+from latewood.engine.library import Service
+from latewood.ingest.orders import INGEST, UPLOAD, Order
+from latewood.ingest.report import Report
+from latewood.ingest.sources.patterns import Selection
+from latewood.ingest.sync import SyncOptions
+from latewood.ingest.uploads import Upload
 
 OpenService = Callable[..., Service]
 
@@ -72,7 +72,7 @@ def hold(service: Service) -> threading.Event:
 def hold_queue(service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Keep a job of the queue busy until the event is set: those after it stay in the database."""
     gate, began = threading.Event(), threading.Event()
-    kept = desk.carry_out
+    kept = queue.carry_out
 
     def run(service: Service, order: Order, job: Any, progress: Any, stop: Callable[[], bool]) -> Report:
         if order.collection != "held":
@@ -82,7 +82,7 @@ def hold_queue(service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch) 
             pass
         return Report()
 
-    monkeypatch.setattr(desk, "carry_out", run)
+    monkeypatch.setattr(queue, "carry_out", run)
     order(admin(service), folder, collection="held")
     assert began.wait(60)
     return gate
@@ -337,7 +337,7 @@ def test_a_collection_with_a_job_in_the_queue_is_not_taken_out(
 def test_old_jobs_are_forgotten(
     open_durable: OpenService, finish: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.queueing.database.KEPT", 2)
+    monkeypatch.setattr("latewood.engine.jobs.dbos_store.KEPT", 2)
     service = open_durable()
     http = admin(service)
     for number in range(4):

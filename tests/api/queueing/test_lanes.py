@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import Admin, create_app
-from api.build import Service
-from api.queueing import desk
-from ingest.orders import UPLOAD, Order
-from ingest.report import Report
-from ingest.uploads import SMALL_BYTES
+from latewood.api.http.app import Admin, create_app
+from latewood.engine.jobs import queue
+from latewood.engine.library import Service
+from latewood.ingest.orders import UPLOAD, Order
+from latewood.ingest.report import Report
+from latewood.ingest.uploads import SMALL_BYTES
 
 ROOT = Path(__file__).resolve().parents[3]
 OpenService = Callable[..., Service]
@@ -39,7 +39,7 @@ def hand_in(http: TestClient, uri: str, text: str = "The ferry leaves.", tenant:
 def gate(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event, list[str]]:
     """Holds the jobs of the main lane: set when one began, to be set to let them end, sources as they ran."""
     began, gate, ran = threading.Event(), threading.Event(), list[str]()
-    kept = desk.carry_out
+    kept = queue.carry_out
 
     def run(service: Service, order: Order, job: Any, progress: Any, stop: Callable[[], bool]) -> Report:
         if not order.small:
@@ -49,7 +49,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Ev
         ran.append(f"{order.tenant} {order.source}")
         return kept(service, order, job, progress, stop)
 
-    monkeypatch.setattr(desk, "carry_out", run)
+    monkeypatch.setattr(queue, "carry_out", run)
     return began, gate, ran
 
 
@@ -133,7 +133,7 @@ def test_jobs_are_listed_by_arrival_when_the_clock_is_set_back(
 ) -> None:
     http = admin(open_durable())
     first = hand_in(http, "upload:a")
-    monkeypatch.setattr("api.build.time", lambda: 1e9)
+    monkeypatch.setattr("latewood.engine.library.time", lambda: 1e9)
     second = hand_in(http, "upload:b")
     for job in (first, second):
         finish(http, job)
@@ -152,7 +152,7 @@ FIRST = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, stream=sys.stderr)
 from pathlib import Path
-from api.queueing.database import Database
+from latewood.engine.jobs.dbos_store import Database
 Database("sqlite", Path(sys.argv[1])).close()
 """
 

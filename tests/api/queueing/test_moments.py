@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api import serve
-from api.app import Admin, create_app
-from api.build import Service
-from ingest.report import Report
+from latewood.api.cli import serve
+from latewood.api.http.app import Admin, create_app
+from latewood.engine.library import Service
+from latewood.ingest.report import Report
 
 OpenService = Callable[..., Service]
 

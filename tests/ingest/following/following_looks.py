@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from following_world import ANALYZER, vector
 
-from embedder.types import Floats, SparseVector
-from search.stores.base import Store
-from search.types import DenseQuery, Leg
+from latewood.embedder.types import Floats, SparseVector
+from latewood.search.stores.base import Store
+from latewood.search.types import DenseQuery, Leg
 
 
 @dataclass(slots=True)

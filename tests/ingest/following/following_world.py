@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from embedder.types import Floats, ModelDescription, Offsets, SpannedText, Task
-from ingest import commit
-from ingest.parsing.files import read_file
-from ingest.parsing.parse import parse_bytes
-from ingest.parsing.protocol import ParsedFile, Unchanged
-from ingest.pipeline import Index
-from ingest.report import Report
-from ingest.selection import Selection
-from ingest.sync import SyncOptions, Work, sync
-from search.analyzer import Analyzer
-from search.stores.base import Store
-from search.types import IndexConfig, StoreUnavailableError
+from latewood.embedder.types import Floats, ModelDescription, Offsets, SpannedText, Task
+from latewood.ingest.index import commit
+from latewood.ingest.parsing.parse import parse_bytes
+from latewood.ingest.parsing.read_file import read_file
+from latewood.ingest.parsing.sandbox.protocol import ParsedFile, Unchanged
+from latewood.ingest.pipeline import Index
+from latewood.ingest.report import Report
+from latewood.ingest.sources.patterns import Selection
+from latewood.ingest.sync import SyncOptions, Work, sync
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.stores.base import Store
+from latewood.search.types import IndexConfig, StoreUnavailableError
 
 DIMENSION = 8
 CONFIG = IndexConfig((DIMENSION,), {"model": "late"})

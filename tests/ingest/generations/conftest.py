@@ -11,22 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedder.types import Floats
-from ingest import commit
-from ingest.generations import Seams, Target, rebuild
-from ingest.pipeline import Index, ingest
-from ingest.remaking import Reembed
-from ingest.transfer import Remake
-from ingest.types import Document, document_id
-from ingest.writing import describe
-from search.analyzer import Analyzer
-from search.stores import catalog, succession
-from search.stores.base import Store
-from search.stores.edge import EdgeStore
-from search.stores.homes import FolderHome
-from search.stores.memory import MemoryStore
-from search.stores.switch import Held, SwitchStore
-from search.types import Failure, IndexConfig, Manifest
+from latewood.embedder.types import Floats
+from latewood.ingest.index import commit
+from latewood.ingest.index.copy import Remake
+from latewood.ingest.index.rebuild import Seams, Target, rebuild
+from latewood.ingest.index.reembed import Reembed
+from latewood.ingest.index.writer import describe
+from latewood.ingest.pipeline import Index, ingest
+from latewood.ingest.types import Document, document_id
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.stores.base import Store
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.stores.generations import folder as succession
+from latewood.search.stores.generations import layout
+from latewood.search.stores.generations.base import FolderHome
+from latewood.search.stores.generations.switch import Held, SwitchStore
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.types import Failure, IndexConfig, Manifest
 
 TEXTS = {
     "ferry": "The ferry leaves at nine. It carries forty cars and a post van. Dogs travel free of charge.",
@@ -94,16 +95,16 @@ class World:
 
     @property
     def home(self) -> Path:
-        return catalog.home_of(self.data, "default", "default")
+        return layout.home_of(self.data, "default", "default")
 
     def start(self) -> None:
         """A new process: it settles what another left and opens what is current."""
-        if not catalog.exists(self.data, "default", "default"):
-            first = catalog.create(self.data, "default", "default", self.config)
+        if not layout.exists(self.data, "default", "default"):
+            first = layout.create(self.data, "default", "default", self.config)
             (self.data / "first").write_text(first.name)
         succession.settle(self.home)
-        folder = catalog.current(self.home)
-        store = self.open_store(folder.name, catalog.read_config(folder), False)
+        folder = layout.current(self.home)
+        store = self.open_store(folder.name, layout.read_config(folder), False)
         commit.recover(store)
         self.live = SwitchStore(self.held(store, folder))
 
@@ -120,7 +121,7 @@ class World:
 
     def optimised(self) -> bool:
         """Whether another generation took over from the first."""
-        return (self.data / "first").read_text() != catalog.current(self.home).name
+        return (self.data / "first").read_text() != layout.current(self.home).name
 
     def open_store(self, generation: str, config: IndexConfig, aside: bool) -> Store:
         self.process.step()
@@ -132,7 +133,7 @@ class World:
         return Tapped(store, self.process)  # type: ignore[return-value]
 
     def take_over(self, store: Store, generation: str) -> None:
-        folder = catalog.current(self.home)
+        folder = layout.current(self.home)
         assert folder.name == generation
         self.live.switch_to(self.held(store, folder))
 
@@ -146,7 +147,7 @@ class World:
         if purpose == succession.ROLLBACK:
             kept = succession.previous(self.home)
             assert kept is not None
-            config = catalog.read_config(kept)
+            config = layout.read_config(kept)
         elif remake is not None:
             config = OTHER
         rebuild(self.live, Target(FolderHome(self.home), purpose, config, remake), self.seams(**changes))

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from embedder.types import StoppedError
-from ingest import amending, commit, verify
-from search.stores import catalog, succession
-from search.stores.memory import MemoryStore
-from search.types import DiskFullError, StoreDamagedError
+from latewood.embedder.types import StoppedError
+from latewood.ingest.index import commit, metadata_overrides
+from latewood.ingest.integrity import verify
+from latewood.search.stores.generations import folder, layout
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.types import DiskFullError, StoreDamagedError
 
 
 def names(store):
@@ -26,11 +27,11 @@ def ids(world):
 
 
 def test_an_optimised_copy_holds_the_same_and_takes_over(world):
-    before, old = world.content(), catalog.current(world.home)
+    before, old = world.content(), layout.current(world.home)
     revisions = {one.id: one.revision for one in world.live.list_manifests()}
     rows = {one: vectors(world.live, one) for one in ids(world)}
     world.rebuild()
-    assert catalog.current(world.home) != old
+    assert layout.current(world.home) != old
     assert world.content() == before
     assert {one.id: one.revision for one in world.live.list_manifests()} == revisions
     for one, was in rows.items():
@@ -42,11 +43,11 @@ def test_an_optimised_copy_holds_the_same_and_takes_over(world):
 def test_a_copy_is_on_disk_before_it_is_named_current(world, monkeypatch):
     """Uploads are forgotten once the old generation is synced: the new one must survive a power cut, too."""
     happened = []
-    put, make_current = MemoryStore.put_manifests, catalog.make_current
+    put, make_current = MemoryStore.put_manifests, layout.make_current
     monkeypatch.setattr(MemoryStore, "put_manifests", lambda *given: happened.append("write") or put(*given))
     monkeypatch.setattr(MemoryStore, "sync", lambda store: happened.append("sync"))
     monkeypatch.setattr(
-        catalog, "make_current", lambda *given: happened.append("current") or make_current(*given)
+        layout, "make_current", lambda *given: happened.append("current") or make_current(*given)
     )
     world.rebuild()
     assert happened.count("current") == 1
@@ -60,7 +61,7 @@ def test_an_index_is_copied_in_small_readings_that_questions_come_between(world,
         sizes.append(len(ids))
         return read(store, ids)
 
-    monkeypatch.setattr("ingest.transfer.READ_CHUNKS", 2)
+    monkeypatch.setattr("latewood.ingest.index.copy.READ_CHUNKS", 2)
     monkeypatch.setattr(MemoryStore, "read_points", noted)
     before = world.content()
     world.rebuild()
@@ -70,12 +71,12 @@ def test_an_index_is_copied_in_small_readings_that_questions_come_between(world,
 
 
 def test_what_was_optimised_away_is_removed_once_nobody_reads_it(world):
-    reader, old = world.live.held(), catalog.current(world.home)
+    reader, old = world.live.held(), layout.current(world.home)
     world.rebuild()
-    assert world.folders() == {old.name, catalog.current(world.home).name}
+    assert world.folders() == {old.name, layout.current(world.home).name}
     assert reader.store.stats().documents == 3
     del reader
-    assert world.folders() == {catalog.current(world.home).name}
+    assert world.folders() == {layout.current(world.home).name}
 
 
 def test_a_version_in_flight_is_not_copied(world):
@@ -118,9 +119,9 @@ def test_metadata_set_by_hand_meanwhile_is_in_manifest_passages_and_record(world
 
     def meanwhile(uri: str) -> None:
         if not done:
-            done.append(amending.amend(world.live, ferry, {"team": "deck", "author": None}))
+            done.append(metadata_overrides.amend(world.live, ferry, {"team": "deck", "author": None}))
 
-    purpose, remake = (succession.MIGRATE, other.remake()) if remade else (succession.OPTIMISE, None)
+    purpose, remake = (folder.MIGRATE, other.remake()) if remade else (folder.OPTIMISE, None)
     world.rebuild(purpose, remake, moved=meanwhile)
     (manifest,), (record,) = world.live.get_manifests([ferry]), world.live.get_records([ferry])
     wanted = {"pages": [1, 2], "team": "deck"}
@@ -133,7 +134,7 @@ def test_metadata_set_by_hand_meanwhile_is_in_manifest_passages_and_record(world
 
 def test_a_walk_begun_before_the_switch_ends_before_it(world, monkeypatch):
     """The writer stands between announcing and committing while the switch is asked for."""
-    monkeypatch.setattr("ingest.generations.PATIENCE", 60.0)
+    monkeypatch.setattr("latewood.ingest.index.rebuild.PATIENCE", 60.0)
     inside, go_on = threading.Event(), threading.Event()
     info = next(one.document for one in world.live.list_manifests() if one.document.title == "ferry")
 
@@ -152,20 +153,20 @@ def test_a_walk_begun_before_the_switch_ends_before_it(world, monkeypatch):
     switching.start()
     while not world.live._gate._switching:
         assert switching.is_alive()
-    old = catalog.current(world.home)
+    old = layout.current(world.home)
     go_on.set()
     writer.join(60)
     switching.join(60)
-    assert catalog.current(world.home) != old
+    assert layout.current(world.home) != old
     assert "ferry" not in names(world.live)
     assert world.live.in_flight() == []
     assert world.strays() == []
 
 
 def test_a_switch_that_finds_no_moment_gives_up_and_writers_go_on(world, monkeypatch):
-    monkeypatch.setattr("ingest.generations.PATIENCE", 0.001)
-    monkeypatch.setattr("ingest.generations._TRIES", 3)
-    old = catalog.current(world.home)
+    monkeypatch.setattr("latewood.ingest.index.rebuild.PATIENCE", 0.001)
+    monkeypatch.setattr("latewood.ingest.index.rebuild._TRIES", 3)
+    old = layout.current(world.home)
     inside, done = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -180,14 +181,14 @@ def test_a_switch_that_finds_no_moment_gives_up_and_writers_go_on(world, monkeyp
         world.rebuild()
     done.set()
     holder.join(60)
-    assert catalog.current(world.home) == old
+    assert layout.current(world.home) == old
     world.take({"ferry": "Still writing."})
-    assert succession.planned(world.home) is not None  # to go on with
+    assert folder.planned(world.home) is not None  # to go on with
 
 
 def test_another_model_answers_with_the_same_texts_under_the_same_ids(world, other):
-    before, old = world.content(), catalog.current(world.home)
-    world.rebuild(succession.MIGRATE, other.remake())
+    before, old = world.content(), layout.current(world.home)
+    world.rebuild(folder.MIGRATE, other.remake())
     assert world.content() == before
     assert world.live.config.dimensions == (other.dimension,)
     ferry = world.live.chunks_of(ids(world)[0])
@@ -204,7 +205,7 @@ def test_a_passage_without_a_token_of_the_new_model_shares_its_neighbours_vector
     key = next(one.id for one in world.live.list_manifests() if one.document.title == "numbers")
     last = world.live.chunks_of(key)[-1].chunk.text
     assert not any(letter.isalpha() for letter in last)
-    world.rebuild(succession.MIGRATE, other.remake())
+    world.rebuild(folder.MIGRATE, other.remake())
     rows = vectors(world.live, key).dense
     assert np.array_equal(rows[-1], rows[-2])
     assert world.text("numbers") == text
@@ -212,15 +213,15 @@ def test_a_passage_without_a_token_of_the_new_model_shares_its_neighbours_vector
 
 def test_going_back_embeds_only_what_changed_since(world, other):
     rows = {one: vectors(world.live, one).dense for one in ids(world)}
-    world.rebuild(succession.MIGRATE, other.remake())
+    world.rebuild(folder.MIGRATE, other.remake())
     world.take({"ferry": "The ferry sails to the island now.", "new": "A new one."}, other)
     world.remove("tides")
-    after, migrated = world.content(), catalog.current(world.home)
+    after, migrated = world.content(), layout.current(world.home)
     back = type(world.embedder)()
-    from ingest.remaking import Reembed
-    from search.analyzer import Analyzer
+    from latewood.ingest.index.reembed import Reembed
+    from latewood.search.analysis.analyzer import Analyzer
 
-    world.rebuild(succession.ROLLBACK, Reembed(back, Analyzer(), lambda: False))
+    world.rebuild(folder.ROLLBACK, Reembed(back, Analyzer(), lambda: False))
     assert world.live.config == world.config
     assert world.content() == after
     assert back.embedded == 2
@@ -230,11 +231,11 @@ def test_going_back_embeds_only_what_changed_since(world, other):
 
 
 def test_optimising_keeps_the_generation_of_the_other_model(world, other):
-    old = catalog.current(world.home).name
-    world.rebuild(succession.MIGRATE, other.remake())
+    old = layout.current(world.home).name
+    world.rebuild(folder.MIGRATE, other.remake())
     world.rebuild()
     assert world.kept() == old
-    assert world.folders() == {old, catalog.current(world.home).name}
+    assert world.folders() == {old, layout.current(world.home).name}
 
 
 def test_what_was_stopped_goes_on_without_doing_it_again(world, other):
@@ -244,11 +245,11 @@ def test_what_was_stopped_goes_on_without_doing_it_again(world, other):
         return len(moved) > 0
 
     with pytest.raises(StoppedError):
-        world.rebuild(succession.MIGRATE, other.remake(), moved=moved.append, stop=stop)
+        world.rebuild(folder.MIGRATE, other.remake(), moved=moved.append, stop=stop)
     assert world.content() == before
     done = len(other.texts)
     world.start()
-    world.rebuild(succession.MIGRATE, other.remake())
+    world.rebuild(folder.MIGRATE, other.remake())
     assert world.content() == before
     assert len(other.texts) == 3
     assert done <= 3
@@ -256,8 +257,8 @@ def test_what_was_stopped_goes_on_without_doing_it_again(world, other):
 
 def test_a_build_for_something_else_makes_way(world, other):
     with pytest.raises(StoppedError):
-        world.rebuild(succession.MIGRATE, other.remake(), stop=lambda: True)
-    begun = succession.planned(world.home).generation
+        world.rebuild(folder.MIGRATE, other.remake(), stop=lambda: True)
+    begun = folder.planned(world.home).generation
     world.rebuild()
     assert begun not in world.folders()
     assert world.live.config == world.config
@@ -266,7 +267,7 @@ def test_a_build_for_something_else_makes_way(world, other):
 def test_a_begun_copy_that_is_damaged_is_made_anew(world):
     with pytest.raises(StoppedError):
         world.rebuild(stop=lambda: True)
-    begun = succession.planned(world.home).generation
+    begun = folder.planned(world.home).generation
 
     def open_store(generation, config, aside):
         if generation == begun:
@@ -282,14 +283,14 @@ def test_a_begun_copy_that_is_damaged_is_made_anew(world):
 def test_a_document_that_lacks_passages_stops_the_build_and_says_what_to_do(world):
     ferry = next(one for one in world.live.list_manifests() if one.document.title == "ferry")
     world.live.remove_chunks([world.live.chunks_of(ferry.id)[0].chunk.id])
-    old = catalog.current(world.home)
+    old = layout.current(world.home)
     with pytest.raises(StoreDamagedError, match=r"ferry.*lack passages.*latewood verify --repair"):
         world.rebuild()
-    assert catalog.current(world.home) == old
+    assert layout.current(world.home) == old
 
 
 def test_a_copy_that_lost_something_does_not_take_over(world):
-    old = catalog.current(world.home)
+    old = layout.current(world.home)
 
     def open_store(generation, config, aside):
         store = world.open_store(generation, config, aside)
@@ -300,15 +301,15 @@ def test_a_copy_that_lost_something_does_not_take_over(world):
 
     with pytest.raises(StoreDamagedError, match="does not take over"):
         world.rebuild(open_store=open_store)
-    assert catalog.current(world.home) == old
+    assert layout.current(world.home) == old
 
 
 def test_too_little_room_is_found_before_anything_is_copied(world, monkeypatch):
 
-    kind = type(world.disk[catalog.current(world.home)])
+    kind = type(world.disk[layout.current(world.home)])
     was = kind.stats
     monkeypatch.setattr(kind, "stats", lambda store: replace(was(store), bytes=2**60))
     with pytest.raises(DiskFullError, match="to optimise this index takes"):
         world.rebuild()
-    assert succession.planned(world.home) is None
-    assert world.folders() == {catalog.current(world.home).name}
+    assert folder.planned(world.home) is None
+    assert world.folders() == {layout.current(world.home).name}

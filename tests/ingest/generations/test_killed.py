@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ingest.remaking import Reembed
-from search.analyzer import Analyzer
-from search.stores import catalog, succession
+from latewood.ingest.index.reembed import Reembed
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.stores.generations import folder, layout
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def mortal(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
         return call
 
     for owner, name in (
-        (catalog, "write_file"),
-        (catalog, "make_generation"),
-        (succession, "_remove_next"),
+        (layout, "write_file"),
+        (layout, "make_generation"),
+        (folder, "_remove_next"),
         (shutil, "rmtree"),
     ):
         monkeypatch.setattr(owner, name, changing(getattr(owner, name)))
@@ -47,28 +47,28 @@ def check_whole(world, before, purpose) -> None:
     """What a next process finds and ends with."""
     world.start()
     assert world.content() == before
-    planned = succession.planned(world.home)
+    planned = folder.planned(world.home)
     if planned is not None:
         assert planned.purpose == purpose
-        assert planned.replaces == catalog.current(world.home).name
+        assert planned.replaces == layout.current(world.home).name
 
 
 def check_done(world, before) -> None:
     assert world.content() == before
     assert world.strays() == []
     assert not (world.home / "NEXT").exists()
-    left = {catalog.current(world.home).name, world.kept()} - {None}
+    left = {layout.current(world.home).name, world.kept()} - {None}
     assert world.folders() == left
 
 
 def test_killed_anywhere_while_it_is_optimised(make_world, fill, tmp_path, mortal):
     for limit in itertools.count(1):
         world = fill(make_world(tmp_path / str(limit)))
-        before, old = world.content(), catalog.current(world.home).name
+        before, old = world.content(), layout.current(world.home).name
         mortal(world)
         killed = world.killed_at(limit, world.rebuild)
-        check_whole(world, before, succession.OPTIMISE)
-        if killed and catalog.current(world.home).name == old:
+        check_whole(world, before, folder.OPTIMISE)
+        if killed and layout.current(world.home).name == old:
             world.rebuild()
         check_done(world, before)
         if not killed:
@@ -79,47 +79,47 @@ def test_killed_anywhere_while_it_is_optimised(make_world, fill, tmp_path, morta
 def test_killed_anywhere_while_another_model_takes_over_and_back(make_world, fill, tmp_path, mortal, other):
     for limit in itertools.count(1):
         world = fill(make_world(tmp_path / str(limit)))
-        before, old = world.content(), catalog.current(world.home).name
+        before, old = world.content(), layout.current(world.home).name
         mortal(world)
-        killed = world.killed_at(limit, partial(world.rebuild, succession.MIGRATE, other.remake()))
-        check_whole(world, before, succession.MIGRATE)
-        if killed and catalog.current(world.home).name == old:
-            world.rebuild(succession.MIGRATE, other.remake())
+        killed = world.killed_at(limit, partial(world.rebuild, folder.MIGRATE, other.remake()))
+        check_whole(world, before, folder.MIGRATE)
+        if killed and layout.current(world.home).name == old:
+            world.rebuild(folder.MIGRATE, other.remake())
         check_done(world, before)
         assert world.kept() == old
         if not killed:
             break
     back = Reembed(world.embedder, Analyzer(), lambda: False)
     for limit in itertools.count(1):
-        current = catalog.current(world.home).name
+        current = layout.current(world.home).name
         world.take({"tides": f"High water was late for the {limit}th time."}, other)
         before = world.content()
-        killed = world.killed_at(limit, partial(world.rebuild, succession.ROLLBACK, back))
-        check_whole(world, before, succession.ROLLBACK)
-        if killed and catalog.current(world.home).name == current:
-            world.rebuild(succession.ROLLBACK, back)
+        killed = world.killed_at(limit, partial(world.rebuild, folder.ROLLBACK, back))
+        check_whole(world, before, folder.ROLLBACK)
+        if killed and layout.current(world.home).name == current:
+            world.rebuild(folder.ROLLBACK, back)
         check_done(world, before)
         assert world.kept() == current
         if not killed:
             break
-        world.rebuild(succession.ROLLBACK, other.remake())
+        world.rebuild(folder.ROLLBACK, other.remake())
     assert limit > 20
 
 
 def test_killed_twice_and_written_in_between(make_world, fill, tmp_path, mortal):
     for limit in itertools.count(1, 3):
         world = fill(make_world(tmp_path / str(limit)))
-        old = catalog.current(world.home).name
+        old = layout.current(world.home).name
         mortal(world)
         first = world.killed_at(limit, world.rebuild)
         world.start()
         world.take({"ferry": "The ferry is on strike.", "new": "A new one."})
         world.remove("tides")
         before = world.content()
-        if first and catalog.current(world.home).name == old:
+        if first and layout.current(world.home).name == old:
             world.killed_at(limit, world.rebuild)
-            check_whole(world, before, succession.OPTIMISE)
-            if catalog.current(world.home).name == old:
+            check_whole(world, before, folder.OPTIMISE)
+            if layout.current(world.home).name == old:
                 world.rebuild()
         check_done(world, before)
         if not first:

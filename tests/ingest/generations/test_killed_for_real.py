@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from search.stores import catalog
+from latewood.search.stores.generations import layout
 
 VICTIM = Path(__file__).with_name("victim.py")
 
@@ -58,7 +58,7 @@ def check_goes_on(make_world: Callable[..., Any], data: Path, before: dict[str, 
         assert not (world.home / "NEXT").exists()
     finally:
         world.close()
-    assert world.folders() == {catalog.current(world.home).name}
+    assert world.folders() == {layout.current(world.home).name}
 
 
 def say(make_world: Callable[..., Any], data: Path) -> dict[str, Any]:

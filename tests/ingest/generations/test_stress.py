@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from ingest.remaking import Reembed
-from search.analyzer import Analyzer
-from search.request import SearchRequest
-from search.searcher import Searcher
-from search.stores import catalog, succession
+from latewood.ingest.index.reembed import Reembed
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.request import SearchRequest
+from latewood.search.searcher import Searcher
+from latewood.search.stores.generations import folder, layout
 
 
 def run(work: list[Callable[[], object]]) -> None:
@@ -59,7 +59,7 @@ def test_nothing_is_lost_and_nobody_fails(world, rounds, writers):
         assert world.text(name) == text
     assert world.live.stats().documents == 3 + len(written)
     assert world.strays() == []
-    assert world.folders() == {catalog.current(world.home).name}
+    assert world.folders() == {layout.current(world.home).name}
 
 
 def test_removals_go_on_through_a_change_of_model_and_back(world, other):
@@ -68,8 +68,8 @@ def test_removals_go_on_through_a_change_of_model_and_back(world, other):
     back: Any = Reembed(world.embedder, Analyzer(), lambda: False)
 
     def switch() -> None:
-        world.rebuild(succession.MIGRATE, other.remake())
-        world.rebuild(succession.ROLLBACK, back)
+        world.rebuild(folder.MIGRATE, other.remake())
+        world.rebuild(folder.ROLLBACK, back)
 
     def remove() -> None:
         for number in range(0, 40, 2):

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from killing_world import ANALYZER, CONFIG, VERSIONS, mark, vector
 
-from ingest.verify import examine
-from search.stores.base import Store
-from search.stores.memory import MemoryStore
-from search.types import Candidate, Comparison, DenseQuery, Leg, Manifest, ManifestWrite, Passage
+from latewood.ingest.integrity.verify import examine
+from latewood.search.stores.base import Store
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.types import Candidate, Comparison, DenseQuery, Leg, Manifest, ManifestWrite, Passage
 
 MARKS = {mark(name, version) for name in VERSIONS for version in (1, 2)}
 

@@ -65,7 +65,7 @@ class Nursery:
 
         class Popen:
             def __init__(self, command: list[str], *, pass_fds: tuple[int, ...], **_: object) -> None:
-                assert command[-2:] == ["search.stores.edge_worker", str(pass_fds[0])]
+                assert command[-2:] == ["latewood.search.stores.edge.worker", str(pass_fds[0])]
                 self.pid = nursery.spawn("worker", list(pass_fds))
 
             def kill(self) -> None:
@@ -105,10 +105,10 @@ def running(folder: Path) -> Iterator[Nursery]:
 
 
 def _worker(fds: list[int], spec: dict[str, Any], path: str) -> None:
-    from search.stores import edge_worker
+    from latewood.search.stores.edge import worker
 
     sys.argv = ["edge_worker", str(fds[0])]
-    edge_worker.main()
+    worker.main()
 
 
 def _owner(fds: list[int], spec: dict[str, Any], path: str) -> None:
@@ -190,7 +190,7 @@ def main() -> None:
     """Listen until terminated."""
     import killing_owner  # noqa: F401
 
-    import search.stores.edge_worker  # noqa: F401
+    import latewood.search.stores.edge.worker  # noqa: F401
 
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a fork of several threads is not safe"
     server = _Server(sys.argv[1])

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from killing_world import CONFIG, run_sync
 
-from ingest import commit
-from search.stores import catalog, edge_process
-from search.stores.edge import EdgeStore
+from latewood.ingest.index import commit
+from latewood.search.stores.edge import process
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.stores.generations import layout
 
 if TYPE_CHECKING:
     from killing_nursery import Nursery
@@ -36,9 +37,9 @@ class _Fuse:
     def __init__(self, at: int, who: str, when: str) -> None:
         self.calls = 0
         self._at, self._who, self._when = at, who, when
-        self._ask = edge_process.WorkerProcess.ask
+        self._ask = process.WorkerProcess.ask
 
-    def ask(self, worker: edge_process.WorkerProcess, method: str, arguments: tuple[Any, ...]) -> Any:
+    def ask(self, worker: process.WorkerProcess, method: str, arguments: tuple[Any, ...]) -> Any:
         self.calls += 1
         struck = self.calls == self._at
         if struck and self._when == BEFORE:
@@ -51,7 +52,7 @@ class _Fuse:
             self._strike(worker)
         return answer
 
-    def _strike(self, worker: edge_process.WorkerProcess) -> None:
+    def _strike(self, worker: process.WorkerProcess) -> None:
         if self._who != SELF:
             os.kill(worker.pid, signal.SIGKILL)
         if self._who != WORKER:
@@ -68,10 +69,10 @@ def opened(data: Path) -> Iterator[EdgeStore]:
     lock = os.open(data / "owner.lock", os.O_RDWR | os.O_CREAT)
     try:
         _take(lock)
-        if not catalog.exists(data, "default", "default"):
-            catalog.create(data, "default", "default", CONFIG)
-        generation = catalog.path_of(data, "default", "default")
-        store = EdgeStore(generation, catalog.read_config(generation), lock)
+        if not layout.exists(data, "default", "default"):
+            layout.create(data, "default", "default", CONFIG)
+        generation = layout.path_of(data, "default", "default")
+        store = EdgeStore(generation, layout.read_config(generation), lock)
         try:
             yield store
         finally:
@@ -94,13 +95,13 @@ def _take(lock: int) -> None:
 
 def own(nursery: Nursery, report: socket.socket, spec: dict[str, Any]) -> None:
     """Ingest `spec["folder"]` into `spec["data"]`; tells when it begins, and the number of messages."""
-    edge_process.subprocess = nursery.subprocess_module()  # type: ignore[assignment]
+    process.subprocess = nursery.subprocess_module()  # type: ignore[assignment]
     fuse = _Fuse(spec.get("at", 0), spec.get("who", SELF), spec.get("when", BEFORE))
 
-    def ask(worker: edge_process.WorkerProcess, method: str, arguments: tuple[Any, ...]) -> Any:
+    def ask(worker: process.WorkerProcess, method: str, arguments: tuple[Any, ...]) -> Any:
         return fuse.ask(worker, method, arguments)
 
-    edge_process.WorkerProcess.ask = ask  # type: ignore[method-assign]
+    process.WorkerProcess.ask = ask  # type: ignore[method-assign]
     report.send(b"begun 0\n")
     with opened(Path(spec["data"])) as store:
         commit.recover(store)

@@ -14,9 +14,9 @@ from killing_nursery import Nursery
 from killing_owner import opened
 from killing_world import AFTER, BEFORE, CONFIG, EMPTY, MOVED, put, run_sync
 
-from ingest import commit
-from search.stores.base import Store
-from search.stores.memory import MemoryStore
+from latewood.ingest.index import commit
+from latewood.search.stores.base import Store
+from latewood.search.stores.memory import MemoryStore
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from search.stores.memory import MemoryStore
-from search.types import IndexConfig
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.types import IndexConfig
 
 PATIENCE = 120.0
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from embedder.types import Floats, ModelDescription, Offsets, SpannedText, Task
-from ingest.parsing.protocol import ParsedFile, Unchanged
-from ingest.pipeline import Index
-from ingest.report import Report
-from ingest.sync import SyncOptions, Work, sync
-from ingest.types import Parsed
-from search.analyzer import Analyzer
-from search.stores.base import Store
-from search.types import FileStamp, IndexConfig
+from latewood.embedder.types import Floats, ModelDescription, Offsets, SpannedText, Task
+from latewood.ingest.parsing.sandbox.protocol import ParsedFile, Unchanged
+from latewood.ingest.pipeline import Index
+from latewood.ingest.report import Report
+from latewood.ingest.sync import SyncOptions, Work, sync
+from latewood.ingest.types import Parsed
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.stores.base import Store
+from latewood.search.types import FileStamp, IndexConfig
 
 DIMENSION = 16
 CONFIG = IndexConfig((DIMENSION,), {"model": "words"})

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.parsing.workers import ParserPool
-from ingest.types import Parsed
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.types import Parsed
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 

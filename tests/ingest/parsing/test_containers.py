@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ingest.parsing import containers
-from ingest.parsing.containers import ArchiveReader, Member, is_container
-from ingest.parsing.protocol import Unchanged
-from ingest.types import ParseError
+from latewood.ingest.parsing import zip_archive
+from latewood.ingest.parsing.sandbox.protocol import Unchanged
+from latewood.ingest.parsing.zip_archive import ArchiveReader, Member, is_container
+from latewood.ingest.types import ParseError
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_links_locked_and_nested_members_are_named_with_the_reason(path, reader)
 
 
 def test_more_members_than_the_limit_are_refused(path, reader, monkeypatch):
-    monkeypatch.setattr(containers, "MOST_MEMBERS", 3)
+    monkeypatch.setattr(zip_archive, "MOST_MEMBERS", 3)
     fill(path, {f"{number}.txt": b"x" for number in range(4)})
     error = fault(reader.members, str(path))
     assert (error.code, "4 files" in error.message) == ("too_large", True)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.parsing.parse import parse_bytes
-from ingest.types import ParseError
+from latewood.ingest.parsing.parse import parse_bytes
+from latewood.ingest.types import ParseError
 
 
 def test_json_reads_as_keys_and_values():

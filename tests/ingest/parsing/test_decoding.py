@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from ingest.parsing.decoding import decode, is_binary, looks_like_text
-from ingest.types import ParseError
+from latewood.ingest.parsing.encoding import decode, is_binary, looks_like_text
+from latewood.ingest.types import ParseError
 
 SAMPLES = {
     "cp1252": "Der Müller mahlt Getreide für Bäcker; café, naïve, façade. Größe über alles. ",

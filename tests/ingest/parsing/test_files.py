@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from ingest.parsing import files
-from ingest.parsing.files import read_file
-from ingest.types import ParseError
+from latewood.ingest.parsing import read_file as files
+from latewood.ingest.parsing.read_file import read_file
+from latewood.ingest.types import ParseError
 
 LIMIT = 1000
 

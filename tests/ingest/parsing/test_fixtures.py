@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.parsing.protocol import ParsedFile
-from ingest.types import ParseError
+from latewood.ingest.parsing.sandbox.protocol import ParsedFile
+from latewood.ingest.types import ParseError
 
 CHINESE = "北京是中华人民共和国的首都。"
 PDF_WORDS = ("Chapter 1", "Line 0 of page 1 discusses", "Chapter 3", "Line 39 of page 3 discusses retrieval")

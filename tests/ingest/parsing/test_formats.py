@@ -10,8 +10,8 @@ import zipfile
 
 import pytest
 
-from ingest.parsing.parse import parse_bytes
-from ingest.types import ElementKind, Parsed, ParseError
+from latewood.ingest.parsing.parse import parse_bytes
+from latewood.ingest.types import ElementKind, Parsed, ParseError
 
 ABOUT = {"author": "Ann Müller", "created": "2024-01-02"}
 
@@ -258,7 +258,7 @@ def test_output_without_end_is_cut_and_said_so():
 
 def test_a_packed_body_of_a_message_is_unpacked():
     """The example of [MS-OXRTFCP], section 4.1."""
-    from ingest.parsing.outlook import _unpacked
+    from latewood.ingest.parsing.formats.msg import _unpacked
 
     packed = (
         "2d0000002b0000004c5a4675f1c5c7a703000a007263706731323542320af32068656c090020627705b06c647d0a800fa0"

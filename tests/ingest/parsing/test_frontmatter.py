@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.parsing.parse import parse_bytes
-from ingest.types import Parsed
+from latewood.ingest.parsing.parse import parse_bytes
+from latewood.ingest.types import Parsed
 
 
 def read(source: str) -> Parsed:

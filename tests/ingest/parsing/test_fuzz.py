@@ -21,11 +21,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ingest.metadata import fault_of
-from ingest.parsing.containers import Member
-from ingest.parsing.protocol import ParsedFile
-from ingest.parsing.workers import ParserPool
-from ingest.types import Document, Parsed, ParseError
+from latewood.ingest.metadata import fault_of
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.parsing.sandbox.protocol import ParsedFile
+from latewood.ingest.parsing.zip_archive import Member
+from latewood.ingest.types import Document, Parsed, ParseError
 
 CODES = {
     "empty_file", "unsupported_kind", "not_text", "no_text", "encrypted", "corrupt", "scanned", "too_deep",
@@ -240,7 +240,9 @@ def test_two_thousand_damaged_files_leave_the_parent_as_it_was(tmp_path, fixture
         gc.collect()
         assert me.memory_info().rss - before < 64 * 1024**2
         assert len(pool._children) <= 2
-    assert not [child for child in me.children() if "ingest.parsing.child" in child.cmdline()]
+    assert not [
+        child for child in me.children() if "latewood.ingest.parsing.sandbox.worker" in child.cmdline()
+    ]
     assert counts.total() == 2000
     assert counts["document"] >= 600
     assert counts["timeout"] <= 40

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.parsing.parse import parse_bytes
-from ingest.types import Parsed
+from latewood.ingest.parsing.parse import parse_bytes
+from latewood.ingest.types import Parsed
 
 
 def pieces(markup: str) -> list[tuple[str, str]]:

@@ -9,8 +9,8 @@ from email.message import EmailMessage
 
 import pytest
 
-from ingest.parsing.inline_data import LEAST, without_files
-from ingest.parsing.parse import parse_bytes
+from latewood.ingest.parsing.inline_data import LEAST, without_files
+from latewood.ingest.parsing.parse import parse_bytes
 
 PICTURE = base64.b64encode(random.Random(1).randbytes(30_000)).decode()
 URI = f"data:image/png;base64,{PICTURE}"

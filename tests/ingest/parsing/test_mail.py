@@ -4,8 +4,8 @@ from email.message import EmailMessage
 
 import pytest
 
-from ingest.parsing.parse import parse_bytes
-from ingest.types import ParseError
+from latewood.ingest.parsing.parse import parse_bytes
+from latewood.ingest.types import ParseError
 
 
 def message(subject: str = "Felling") -> EmailMessage:

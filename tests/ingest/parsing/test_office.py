@@ -11,9 +11,9 @@ import pytest
 from docx.oxml import parse_xml
 from pptx.util import Inches
 
-from ingest.parsing.parse import parse_bytes
-from ingest.parsing.workers import ParserPool
-from ingest.types import Parsed, ParseError
+from latewood.ingest.parsing.parse import parse_bytes
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.types import Parsed, ParseError
 
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 TEXT_BOX = (

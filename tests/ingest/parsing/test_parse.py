@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.parsing import parse
-from ingest.parsing.blocks import checked, clean
-from ingest.parsing.parse import parse_bytes
-from ingest.types import Element, ElementKind, Parsed, ParseError
+from latewood.ingest.parsing import parse
+from latewood.ingest.parsing.parse import parse_bytes
+from latewood.ingest.parsing.text_builder import checked, clean
+from latewood.ingest.types import Element, ElementKind, Parsed, ParseError
 
 ROOT = Path(__file__).parents[3]
 LETTERS = st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufeff\u2028\u2029")
@@ -179,7 +179,7 @@ def test_line_ends_nul_and_lone_surrogates_follow_the_text_rules():
 def test_only_office_files_load_unstructured():
     script = (
         "import sys\n"
-        "from ingest.parsing.parse import parse_bytes\n"
+        "from latewood.ingest.parsing.parse import parse_bytes\n"
         "for name, data in {'a.txt': b'x', 'a.md': b'# x', 'a.html': b'<p>x', 'a.csv': b'a,b',\n"
         "                   'a.json': b'{}', 'a.py': b'x = 1', 'a.eml': b'Subject: x\\n\\ny'}.items():\n"
         "    parse_bytes(data, name)\n"

@@ -5,9 +5,9 @@ import io
 import pytest
 from reportlab.pdfgen import canvas
 
-from ingest.parsing.parse import parse_bytes
-from ingest.parsing.pdf import ranges
-from ingest.types import ElementKind, ParseError
+from latewood.ingest.parsing.parse import parse_bytes
+from latewood.ingest.parsing.pdf.reader import ranges
+from latewood.ingest.types import ElementKind, ParseError
 
 
 def make(pages: list[list[tuple[int, float, str]]], title: str = "") -> bytes:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 
-from ingest.parsing.parse import parse_bytes
-from ingest.parsing.pdf import _moment
-from ingest.parsing.pdf_lines import read_page
-from ingest.parsing.pdf_margins import find_margins
-from ingest.types import ElementKind, Parsed
+from latewood.ingest.parsing.parse import parse_bytes
+from latewood.ingest.parsing.pdf.lines import read_page
+from latewood.ingest.parsing.pdf.reader import _moment
+from latewood.ingest.parsing.pdf.running_heads import find_margins
+from latewood.ingest.types import ElementKind, Parsed
 
 TOP, LEFT, WIDTH, GUTTER, SIZE, LEADING = 720, 60, 470, 22, 10, 12
 

@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
-from ingest.parsing.router import route, supported_suffixes
-from ingest.types import ParseError
+from latewood.ingest.parsing.router import route, supported_suffixes
+from latewood.ingest.types import ParseError
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.parsing import shim
+from latewood.ingest.parsing.formats import unstructured_stub
 
 ROOT = Path(__file__).parents[3]
 
@@ -31,7 +31,7 @@ def test_the_stand_in_has_every_name_that_is_imported_from_it():
         alias.name
         for path in (package() / "partition").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.module == shim.MODULE
+        if isinstance(node, ast.ImportFrom) and node.module == unstructured_stub.MODULE
         for alias in node.names
     }
     assert {"pos_tag", "sent_tokenize", "word_tokenize"} == wanted
@@ -40,7 +40,7 @@ def test_the_stand_in_has_every_name_that_is_imported_from_it():
 def test_unstructured_uses_the_stand_in_and_loads_no_spacy():
     script = (
         "import sys\n"
-        "from ingest.parsing import shim\n"
+        "from latewood.ingest.parsing.formats import unstructured_stub as shim\n"
         "shim.install()\n"
         "shim.install()\n"
         "from unstructured.partition import docx, pptx, text_type\n"
@@ -55,17 +55,21 @@ def test_unstructured_uses_the_stand_in_and_loads_no_spacy():
 
 
 def test_installing_too_late_is_an_error(monkeypatch):
-    monkeypatch.setitem(sys.modules, shim.MODULE, sys)
+    monkeypatch.setitem(sys.modules, unstructured_stub.MODULE, sys)
     with pytest.raises(RuntimeError, match="before its stand-in"):
-        shim.install()
+        unstructured_stub.install()
 
 
 def test_sentences_and_words_are_told_apart():
-    assert shim.sent_tokenize("One ends. Two ends! 第三句。第四句") == [
+    assert unstructured_stub.sent_tokenize("One ends. Two ends! 第三句。第四句") == [
         "One ends.",
         "Two ends!",
         "第三句。",
         "第四句",
     ]
-    assert shim.word_tokenize("It's 3 m.") == ["It", "'", "s", "3", "m", "."]
-    assert shim.pos_tag("Trees are growing") == [("Trees", "NN"), ("are", "VB"), ("growing", "VB")]
+    assert unstructured_stub.word_tokenize("It's 3 m.") == ["It", "'", "s", "3", "m", "."]
+    assert unstructured_stub.pos_tag("Trees are growing") == [
+        ("Trees", "NN"),
+        ("are", "VB"),
+        ("growing", "VB"),
+    ]

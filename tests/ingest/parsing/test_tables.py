@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from ingest.parsing.parse import parse_bytes
+from latewood.ingest.parsing.parse import parse_bytes
 
 SHEET = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from ingest.parsing.parse import parse_bytes
-from ingest.types import ElementKind, Parsed
+from latewood.ingest.parsing.parse import parse_bytes
+from latewood.ingest.types import ElementKind, Parsed
 
 
 def pieces(parsed: Parsed) -> list[tuple[str, int, str]]:

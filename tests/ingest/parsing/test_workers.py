@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ingest.parsing import process
-from ingest.parsing.protocol import ParsedFile, Unchanged
-from ingest.parsing.workers import ParserPool
-from ingest.types import ParseError
+from latewood.ingest.parsing.sandbox import process
+from latewood.ingest.parsing.sandbox.pool import ParserPool
+from latewood.ingest.parsing.sandbox.protocol import ParsedFile, Unchanged
+from latewood.ingest.types import ParseError
 
 ROOT = Path(__file__).parents[3]
 
@@ -244,7 +244,7 @@ def test_closing_ends_children_and_calls_in_flight(note):
 def test_a_child_does_not_outlive_its_parent_even_while_busy(note):
     script = (
         "import os, signal, sys\n"
-        "from ingest.parsing.workers import ParserPool\n"
+        "from latewood.ingest.parsing.sandbox.pool import ParserPool\n"
         "pool = ParserPool(1)\n"
         "pool.parse(sys.argv[1])\n"
         "pid = next(iter(pool._children))._process.pid\n"
@@ -276,7 +276,7 @@ def test_a_module_in_the_working_folder_is_not_imported(tmp_path):
     script = (
         "import os, sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from ingest.parsing.workers import ParserPool\n"
+        "from latewood.ingest.parsing.sandbox.pool import ParserPool\n"
         "os.chdir(sys.argv[1])\n"
         "with ParserPool(1) as pool:\n"
         "    os.write(1, pool.parse('data.csv').parsed.text.encode())\n"

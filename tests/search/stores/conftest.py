@@ -18,15 +18,15 @@ import numpy as np
 import pytest
 from testcontainers.core.container import DockerContainer
 
-from embedder.types import Vectors
-from search.analyzer import Analyzer
-from search.stores import server_schema
-from search.stores.base import Store
-from search.stores.edge import EdgeStore
-from search.stores.memory import MemoryStore
-from search.stores.server import ServerStore
-from search.stores.server_calls import Calls, ServerOptions, connect
-from search.types import (
+from latewood.embedder.types import Vectors
+from latewood.search.analysis.analyzer import Analyzer
+from latewood.search.stores.base import Store
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.stores.server import schema
+from latewood.search.stores.server.client import Calls, ServerOptions, connect
+from latewood.search.stores.server.store import ServerStore
+from latewood.search.types import (
     Chunk,
     DenseQuery,
     DocumentInfo,
@@ -195,7 +195,7 @@ def make_server(kit) -> Callable[..., ServerStore]:
     def make(name: str, client: object | None = None, **options) -> ServerStore:
         given = ServerOptions("http://memory", **options)
         calls = Calls(client or LockedClient(), given, pause=lambda seconds: None)
-        server_schema.make(calls, name, kit.config)
+        schema.make(calls, name, kit.config)
         return ServerStore(calls, name)
 
     return make
@@ -249,7 +249,7 @@ def connect_to(kit) -> Iterator[Callable[..., Calls]]:
 @pytest.fixture(scope="session")
 def shared_http(kit, qdrant, connect_to) -> Iterator[ServerStore]:
     calls = connect_to(qdrant.url)
-    server_schema.make(calls, "over-http", kit.config)
+    schema.make(calls, "over-http", kit.config)
     store = ServerStore(calls, "over-http")
     yield store
     store.close()
@@ -259,7 +259,7 @@ def shared_http(kit, qdrant, connect_to) -> Iterator[ServerStore]:
 def shared_grpc(kit, connect_to) -> Iterator[ServerStore]:
     server = QdrantGRPC().start()
     calls = connect_to("http://127.0.0.1:1", grpc=True, grpc_port=server.port)
-    server_schema.make(calls, "over-grpc", kit.config)
+    schema.make(calls, "over-grpc", kit.config)
     store = ServerStore(calls, "over-grpc")
     yield store
     store.close()
@@ -272,7 +272,7 @@ def shared_container(kit, connect_to) -> Iterator[ServerStore]:
     with DockerContainer(IMAGE).with_exposed_ports(6333) as container:
         url = f"http://{container.get_container_host_ip()}:{container.get_exposed_port(6333)}"
         calls = connect_to(url, pause=time.sleep, retries=20)
-        server_schema.make(calls, "in-a-container", kit.config)
+        schema.make(calls, "in-a-container", kit.config)
         store = ServerStore(calls, "in-a-container")
         yield store
         store.close()

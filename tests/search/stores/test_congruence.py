@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search.stores.edge import EdgeStore
-from search.stores.filters import matches
-from search.stores.memory import MemoryStore
-from search.stores.ranged import parse_date
-from search.types import Comparison, Group, Manifest, ManifestWrite, QueryError
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.stores.qdrant.filters import matches
+from latewood.search.stores.qdrant.range_fields import parse_date
+from latewood.search.types import Comparison, Group, Manifest, ManifestWrite, QueryError
 
 WORDS = "oak elm ash fir yew bark leaf root ring wood rain snow sun moon".split()  # noqa: SIM905
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from embedder.types import Vectors
-from search.types import (
+from latewood.embedder.types import Vectors
+from latewood.search.types import (
     ChunkKey,
     Comparison,
     DenseQuery,

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from embedder.types import SparseVector, Vectors
-from search.types import (
+from latewood.embedder.types import SparseVector, Vectors
+from latewood.search.types import (
     Chunk,
     ChunkKey,
     Comparison,

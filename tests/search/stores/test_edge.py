@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from search.stores.edge import EdgeStore
-from search.types import (
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.types import (
     DiskFullError,
     Manifest,
     ManifestWrite,
@@ -29,8 +29,8 @@ from search.types import (
 OWNER = """
 import sys, uuid, numpy as np
 from pathlib import Path
-from embedder.types import SparseVector, Vectors
-from search.stores.edge import EdgeStore
+from latewood.embedder.types import SparseVector, Vectors
+from latewood.search.stores.edge.store import EdgeStore
 from search.types import *
 store = EdgeStore(Path(sys.argv[1]), IndexConfig((4,), {}), int(sys.argv[2]) if len(sys.argv) > 2 else None)
 print("open", store.worker_pid, flush=True)
@@ -281,7 +281,7 @@ def test_opening_a_store_does_not_run_the_callers_main_module_again(index_folder
     script = index_folder / "main.py"
     script.write_text(
         "print('ran')\nimport sys\nfrom pathlib import Path\nfrom search.stores.edge import EdgeStore\n"
-        "from search.types import IndexConfig\nEdgeStore(Path(sys.argv[1]), IndexConfig((4,), {})).close()\n"
+        "from latewood.search.types import IndexConfig\nEdgeStore(Path(sys.argv[1]), IndexConfig((4,), {})).close()\n"
     )
     # A document in the working folder that is named like a module must not be imported either.
     (index_folder / "qdrant_edge.py").write_text("raise SystemExit('a document was imported')")
@@ -298,7 +298,7 @@ def test_opening_a_store_does_not_run_the_callers_main_module_again(index_folder
 
 
 def _owner_config():
-    from search.types import IndexConfig
+    from latewood.search.types import IndexConfig
 
     return IndexConfig((4,), {})
 

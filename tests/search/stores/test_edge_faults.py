@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from search.stores.edge_faults import EngineErrors, WorkerDiedError, given_up
-from search.types import DiskFullError, StoreDamagedError, StoreError, StoreUnavailableError
+from latewood.search.stores.edge.faults import EngineErrors, WorkerDiedError, given_up
+from latewood.search.types import DiskFullError, StoreDamagedError, StoreError, StoreUnavailableError
 
 DECODE = "Service runtime error: Failed to decode value: Failed to decompress LZ4 value: literal is out"
 

@@ -8,12 +8,12 @@ import pytest
 import qdrant_edge as edge
 from qdrant_client import models
 
-from search.stores import payload
-from search.stores.convert import to_filter
-from search.stores.edge_index import EdgeIndex
-from search.stores.fields import MOST
-from search.stores.filters import to_qdrant
-from search.types import Comparison, Group
+from latewood.search.stores.edge.convert import to_filter
+from latewood.search.stores.edge.index import EdgeIndex
+from latewood.search.stores.qdrant import payload
+from latewood.search.stores.qdrant.filters import to_qdrant
+from latewood.search.stores.qdrant.payload_indexes import MOST
+from latewood.search.types import Comparison, Group
 
 
 def test_metadata_keys_are_indexed_when_first_written_and_stay_so(open_edge, kit, index_folder):

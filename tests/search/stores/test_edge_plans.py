@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.types import SparseVector, Vectors
-from search.plan import DensePlan
-from search.stores import convert, edge_shard
-from search.stores.convert import query_request, vector_params
-from search.stores.edge_index import EdgeIndex
-from search.stores.edge_process import ranked_list
-from search.stores.memory import MemoryStore
-from search.stores.plans import leg_request
-from search.types import (
+from latewood.embedder.types import SparseVector, Vectors
+from latewood.search.index_config import DensePlan
+from latewood.search.stores.edge import convert, shard
+from latewood.search.stores.edge.convert import query_request, vector_params
+from latewood.search.stores.edge.index import EdgeIndex
+from latewood.search.stores.edge.process import ranked_list
+from latewood.search.stores.memory import MemoryStore
+from latewood.search.stores.qdrant.requests import leg_request
+from latewood.search.types import (
     Candidate,
     Chunk,
     Comparison,
@@ -88,7 +88,7 @@ def world(kit) -> World:
 def build(world, index_folder, monkeypatch) -> Iterator[Callable[[DensePlan], EdgeIndex]]:
     """Writes and optimises an index in this process; the engine builds everything, however few there are."""
     monkeypatch.setattr(convert, "FULL_SCAN_KIB", 1)
-    monkeypatch.setattr(edge_shard, "INDEXING_KIB", 1)
+    monkeypatch.setattr(shard, "INDEXING_KIB", 1)
     opened = []
 
     def build_one(plan: DensePlan, *, optimised: bool = True) -> EdgeIndex:

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from search.types import Manifest, Record
+from latewood.search.types import Manifest, Record
 
 
 def records_of(kit, count: int) -> list[Record]:

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import qdrant_edge as edge
 
-import search.stores.edge as edge_module
-from embedder.types import Vectors
-from search.stores.edge import EdgeStore
-from search.stores.edge_process import WorkerProcess
-from search.stores.edge_shard import counts_only_chunks
-from search.types import (
+import latewood.search.stores.edge.store as edge_module
+from latewood.embedder.types import Vectors
+from latewood.search.stores.edge.process import WorkerProcess
+from latewood.search.stores.edge.shard import counts_only_chunks
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.types import (
     Comparison,
     IndexConfig,
     Manifest,

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest import commit
-from search.stores import edge_copy
-from search.stores.edge import EdgeStore
-from search.types import DiskFullError, Manifest, ManifestWrite, Record, StoreReadOnlyError
+from latewood.ingest.index import commit
+from latewood.search.stores.edge import private_copy
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.types import DiskFullError, Manifest, ManifestWrite, Record, StoreReadOnlyError
 
 sys.path.append(str(Path(__file__).parents[2] / "disks"))  # helpers; no test package
 
@@ -261,13 +261,13 @@ def test_a_read_only_index_answers_from_a_copy_and_refuses_writes(disk, kit):
 
 def copies() -> list[Path]:
     """Private copies of this machine that a living process of this user may hold."""
-    places = [Path(tempfile.gettempdir()), edge_copy.MEMORY]
+    places = [Path(tempfile.gettempdir()), private_copy.MEMORY]
     return [path for place in places for path in place.glob(f"latewood-copy-{os.geteuid()}-*/index")]
 
 
 def test_no_place_for_a_copy_is_an_error_that_names_the_size_and_the_remedy(disk, kit, monkeypatch):
     EdgeStore(index_on(disk), kit.config, free_space=FLOOR).close()
     monkeypatch.setattr(tempfile, "tempdir", str(index_on(disk)))
-    monkeypatch.setattr(edge_copy, "MEMORY", index_on(disk))
+    monkeypatch.setattr(private_copy, "MEMORY", index_on(disk))
     with disk.full_but_for(0), pytest.raises(DiskFullError, match=r"takes \d+ MiB, more than .* set TMPDIR"):
         EdgeStore(index_on(disk), kit.config, free_space=FLOOR)

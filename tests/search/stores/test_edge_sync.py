@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.types import SparseVector, Vectors
-from search.stores import durable, edge
-from search.stores.edge import EdgeStore
-from search.types import Chunk, DocumentInfo, IndexConfig, Passage, StoreUnavailableError
+from latewood.embedder.types import SparseVector, Vectors
+from latewood.search.stores import durable
+from latewood.search.stores.edge import store as edge
+from latewood.search.stores.edge.store import EdgeStore
+from latewood.search.types import Chunk, DocumentInfo, IndexConfig, Passage, StoreUnavailableError
 
 WORD = "kittiwakexyzzy"
 DOCUMENT = "11111111-1111-4111-8111-111111111111"

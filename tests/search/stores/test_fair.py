@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from search.stores.fair import FairLock
+from latewood.search.stores.edge.fair import FairLock
 
 
 def wait_until(condition):
@@ -100,7 +100,7 @@ def test_who_is_interrupted_while_waiting_stands_in_nobodys_way(given, monkeypat
     lock = FairLock()
     lock.__enter__()
     with monkeypatch.context() as patch:
-        patch.setattr("search.stores.fair.threading.Lock", lambda: Interrupted(lock, given))
+        patch.setattr("latewood.search.stores.edge.fair.threading.Lock", lambda: Interrupted(lock, given))
         with pytest.raises(KeyboardInterrupt):
             lock.__enter__()
     if not given:

@@ -6,11 +6,11 @@ import pytest
 from qdrant_client import models
 from qdrant_memory import LockedClient
 
-from search.stores.server_calls import Calls
-from search.stores.server_catalog import ServerCatalog
-from search.stores.server_options import ServerOptions
-from search.stores.succession import MIGRATE, OPTIMISE, ROLLBACK
-from search.types import IndexConfig, QueryError, StoreUnavailableError
+from latewood.search.stores.generations.folder import MIGRATE, OPTIMISE, ROLLBACK
+from latewood.search.stores.server.catalog import ServerCatalog
+from latewood.search.stores.server.client import Calls
+from latewood.search.stores.server.options import ServerOptions
+from latewood.search.types import IndexConfig, QueryError, StoreUnavailableError
 
 OTHER = IndexConfig((8,), {"model": "another"})
 

@@ -9,16 +9,16 @@ import pytest
 from faulty_proxy import Fault, FaultyProxy
 from qdrant_http import QdrantHTTP
 
-from search.stores import server_schema
-from search.stores.server import ServerStore
-from search.stores.server_calls import (
+from latewood.search.stores.server import schema
+from latewood.search.stores.server.client import (
     LONGEST_PAUSE,
     Calls,
     NoSuchCollectionError,
     ServerOptions,
     connect,
 )
-from search.types import DiskFullError, Manifest, ManifestWrite, StoreError, StoreUnavailableError
+from latewood.search.stores.server.store import ServerStore
+from latewood.search.types import DiskFullError, Manifest, ManifestWrite, StoreError, StoreUnavailableError
 
 QUERY, STATE, RETRIEVE, BATCH = "/points/query/batch", "/points/scroll", "/points", "/points/batch"
 
@@ -35,7 +35,7 @@ def behind(kit, proxy, connect_to):
     """A store with two documents, reached through the proxy."""
     proxy.plan = lambda method, path: None
     calls = connect_to(proxy.url, timeout=1)
-    server_schema.make(calls, "behind", kit.config)
+    schema.make(calls, "behind", kit.config)
     store = ServerStore(calls, "behind")
     kit.empty(store)
     kit.commit(store, "a", ["oak leaf", "elm leaf"])
@@ -193,7 +193,7 @@ def test_the_key_is_sent_and_never_told(kit, caplog, capsys):
         wrong = ServerOptions(server.url, api_key="another secret")
         client, other = connect(right), connect(wrong)
         calls = Calls(client, right)
-        server_schema.make(calls, "keyed", kit.config)
+        schema.make(calls, "keyed", kit.config)
         store = ServerStore(calls, "keyed")
         assert store.count() == 0
         store.close()

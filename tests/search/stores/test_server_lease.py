@@ -7,20 +7,20 @@ import threading
 import pytest
 from qdrant_memory import LockedClient
 
-from ingest import commit
-from search.stores import server_lease, server_schema
-from search.stores.gate import BusyError
-from search.stores.server import ServerStore
-from search.stores.server_calls import Calls
-from search.stores.server_lease import Clocks, Lease
-from search.stores.server_options import ServerOptions
-from search.types import Manifest, ManifestWrite, StoreUnavailableError
+from latewood.ingest.index import commit
+from latewood.search.stores.generations.write_barrier import BusyError
+from latewood.search.stores.server import schema, writer_lease
+from latewood.search.stores.server.client import Calls
+from latewood.search.stores.server.options import ServerOptions
+from latewood.search.stores.server.store import ServerStore
+from latewood.search.stores.server.writer_lease import Clocks, Lease
+from latewood.search.types import Manifest, ManifestWrite, StoreUnavailableError
 
 
 @pytest.fixture
 def engine(kit):
     client = LockedClient()
-    server_schema.make(calls_of(client), "shared", kit.config)
+    schema.make(calls_of(client), "shared", kit.config)
     return client
 
 
@@ -61,7 +61,7 @@ def test_what_a_live_writer_has_in_flight_is_left_alone_and_what_a_dead_one_left
     third = process()
     assert third.abandoned() == []
     assert commit.recover(third) == 0
-    later = server_lease.time.time() + server_lease.SECONDS + 1
+    later = writer_lease.time.time() + writer_lease.SECONDS + 1
     monkeypatch.setattr(third._lease, "_clocks", Clocks(wall=lambda: later))
     assert commit.recover(third) == 2
     assert third.in_flight() == []
@@ -118,9 +118,9 @@ def test_a_writer_that_was_stopped_for_too_long_begins_again(engine):
     now = [100.0]
     lease = Lease(calls_of(engine), "shared", lambda: True, Clocks(steady=lambda: now[0]))
     lease.hold()
-    now[0] += server_lease.SECONDS / 2 + 1
+    now[0] += writer_lease.SECONDS / 2 + 1
     lease.hold()
-    now[0] += server_lease.SECONDS + 1
+    now[0] += writer_lease.SECONDS + 1
     with pytest.raises(StoreUnavailableError, match="was stopped for longer than 120 s"):
         lease.hold()
     lease.hold()
@@ -128,7 +128,7 @@ def test_a_writer_that_was_stopped_for_too_long_begins_again(engine):
 
 
 def test_an_idle_writer_takes_its_note_away_and_a_busy_one_keeps_it(engine, monkeypatch):
-    monkeypatch.setattr(server_lease, "IDLE", 0.05)
+    monkeypatch.setattr(writer_lease, "IDLE", 0.05)
     busy = [True]
     lease = Lease(calls_of(engine), "shared", lambda: busy[0])
     other = Lease(calls_of(engine), "shared", lambda: False)

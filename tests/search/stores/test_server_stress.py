@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from qdrant_memory import LockedClient
 
-from search.types import Manifest, ManifestWrite
+from latewood.search.types import Manifest, ManifestWrite
 
 PARTS = 3
 REPLACEMENTS = 25

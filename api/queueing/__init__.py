@@ -1,1 +1,0 @@
-"""Jobs that outlive their process: kept in a database by DBOS, run by the owner or by workers."""

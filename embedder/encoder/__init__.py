@@ -1,0 +1,1 @@
+"""The encoder: packed attention, windows over long documents, pooling."""

@@ -1,0 +1,1 @@
+"""Model files: registry, checkpoints, weights, adapters, tokenizers."""

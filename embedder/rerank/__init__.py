@@ -1,0 +1,1 @@
+"""Cross-encoders that score a query with a passage."""

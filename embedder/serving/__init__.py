@@ -1,0 +1,1 @@
+"""The embedding engine: one owner thread per model, batches, memory limits."""

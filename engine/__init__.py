@@ -1,0 +1,1 @@
+"""One data folder: settings, collections, models, owner, jobs, rebuilds, backup."""

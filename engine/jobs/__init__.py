@@ -1,0 +1,1 @@
+"""The job queue: in memory, on SQLite or PostgreSQL."""

@@ -1,0 +1,1 @@
+"""The owner of a data folder: lock, socket, and clients of the socket."""

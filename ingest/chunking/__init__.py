@@ -1,0 +1,1 @@
+"""Chunks that tile a document's text."""

@@ -1,0 +1,1 @@
+"""Writing documents to an index: commits, metadata updates, copies, rebuilds."""

@@ -1,0 +1,1 @@
+"""Checks of an index against its records, and repair."""

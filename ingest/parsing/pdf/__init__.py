@@ -1,0 +1,1 @@
+"""The PDF reader: lines, columns, headings, running heads."""

@@ -1,0 +1,1 @@
+"""Sources: folders, remote files and archives, and what changed in them."""

@@ -1,0 +1,1 @@
+"""Text analysis for BM25: words, stems, stop words, languages."""

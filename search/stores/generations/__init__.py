@@ -1,0 +1,1 @@
+"""Generations of an index: layout on disk, switch from one to the next."""

@@ -1,0 +1,1 @@
+"""Payloads, filters and requests shared by the embedded and the server store."""
