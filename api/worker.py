@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from latewood.api.owner import DataError, SocketServer, private_socket, try_lock
+from latewood.api.owner import SocketServer
 from latewood.embedder.types import Embedder
 from latewood.engine.addresses import MEMORY, SQLITE
 from latewood.engine.jobs.durable_queue import DurableDesk
 from latewood.engine.jobs.queue import Desk
 from latewood.engine.library import Service
 from latewood.engine.models import fingerprint
+from latewood.engine.owner.lock import DataError, private_socket, try_lock
 from latewood.engine.owner.writer_rpc import NAME, OwnerIndex
 from latewood.engine.settings import Settings, SettingsError
 from latewood.ingest.pipeline import Index

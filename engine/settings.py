@@ -18,7 +18,6 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from latewood.api.http.api_keys import RATE
 from latewood.embedder.models.sources import Source
 from latewood.engine.addresses import EMBEDDED, check_place, check_queue, masked
 from latewood.engine.described import DescribedModel, source_of
@@ -31,6 +30,7 @@ from latewood.search.stores.server.options import ServerOptions
 
 PREFIX = "LATEWOOD_"
 FILE = "latewood.toml"
+RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")  # how a rate is written, e.g. 60/minute
 
 
 class SettingsError(Exception):

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from latewood.embedder.models.registry import MINILM  # noqa: E402
 from latewood.embedder.serving.engine import LocalEmbedder, load_embedder  # noqa: E402
 from latewood.evaluation.datasets import read_dataset  # noqa: E402
-from latewood.evaluation.regression_floors import (
+from latewood.evaluation.regression_floors import (  # noqa: E402
     CONFIGURATIONS,
     FLOORS,
     METRIC,
@@ -28,7 +28,7 @@ from latewood.evaluation.regression_floors import (
     floors_json,
     gains,
     read_floors,
-)  # noqa: E402
+)
 from latewood.evaluation.workbench import Workbench  # noqa: E402
 
 

@@ -16,10 +16,11 @@ import typer
 
 from latewood.api.cli import render
 from latewood.api.http.api_keys import KeysError
-from latewood.api.owner import DataError, OwnerGoneError, with_owner
+from latewood.api.owner import OwnerGoneError, with_owner
 from latewood.client.client import Client, JobState, LatewoodError, UnreachableError
 from latewood.engine import disk
 from latewood.engine.addresses import EMBEDDED, MEMORY
+from latewood.engine.owner.lock import DataError
 from latewood.engine.settings import Settings, SettingsError, load
 from latewood.ingest.report import CLOSING
 from latewood.ingest.sources.diff import SourceError, file_uri

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from latewood.api.http.api_keys import KeysError, KeyStore
 from latewood.api.http.trusted_hosts import is_loopback, keys_needed
-from latewood.api.owner import DataError, socket_path, try_lock
 from latewood.client.client import Client, LatewoodError, UnreachableError
 from latewood.embedder.defaults import default_model
 from latewood.embedder.models.registry import JINA_V3
@@ -20,6 +19,7 @@ from latewood.embedder.types import EmbedderError
 from latewood.engine import disk, permitted, places, stores
 from latewood.engine.addresses import EMBEDDED, MEMORY, SQLITE
 from latewood.engine.index_plan import asking, plan_of, set_plan
+from latewood.engine.owner.lock import DataError, socket_path, try_lock
 from latewood.engine.settings import Settings, origins
 from latewood.ingest.sources.uris import is_remote
 from latewood.search.stores.generations import layout

@@ -11,10 +11,11 @@ from collections.abc import Callable
 
 from latewood.api.http.api_keys import KeyStore
 from latewood.api.http.trusted_hosts import doors, keys_needed
-from latewood.api.owner import DataError, SocketServer, private_socket, take_over, uvicorn_server
+from latewood.api.owner import SocketServer, take_over, uvicorn_server
 from latewood.engine import disk
 from latewood.engine.errors import ApiError
 from latewood.engine.library import Service
+from latewood.engine.owner.lock import DataError, private_socket
 from latewood.engine.settings import Settings, SettingsError
 from latewood.ingest.jobs import JobError
 

@@ -19,8 +19,9 @@ from latewood.api.cli.common import (
     follow_ingest,
     missing,
 )
-from latewood.api.owner import DataError, OwnerGoneError, with_owner
+from latewood.api.owner import OwnerGoneError, with_owner
 from latewood.client.client import Client, JobState, LatewoodError, UnreachableError
+from latewood.engine.owner.lock import DataError
 from latewood.engine.settings import Settings
 from latewood.ingest.report import CLOSING
 from latewood.ingest.sources.diff import file_uri

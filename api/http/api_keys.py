@@ -25,6 +25,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latewood.engine.settings import RATE
 from latewood.search.stores.generations import layout
 from latewood.search.types import QueryError
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 SCOPES = ("read", "write", "admin")
 """Each includes those before it."""
 
-RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 FORMAT = 1
 REMEMBERED_SECONDS = 60.0
 _CHECK_CHARACTERS = 16

@@ -14,12 +14,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from latewood.api.owner import try_lock
 from latewood.engine import places
 from latewood.engine.backup import backup
 from latewood.engine.backup.backup import EVERYTHING, FORMAT, KEYS, Saved, Selection
 from latewood.engine.backup.objects import Objects
 from latewood.engine.errors import ApiError
+from latewood.engine.owner.lock import try_lock
 from latewood.ingest.uploads import Spool
 from latewood.search.stores.generations import layout
 from latewood.search.stores.held_folder import HeldFolder

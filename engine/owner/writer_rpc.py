@@ -19,9 +19,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from latewood.api.owner import listen
 from latewood.embedder.types import EmbedderError
 from latewood.engine.errors import ApiError
+from latewood.engine.owner.lock import listen
 from latewood.ingest.index import commit
 from latewood.ingest.index.metadata_overrides import told
 from latewood.ingest.index.writer import Embedded, StoreWriter, describe

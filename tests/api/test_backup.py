@@ -19,12 +19,12 @@ from starlette.testclient import TestClient
 from latewood.api.http.api_keys import KeyStore
 from latewood.api.http.api_keys import Wish as KeyWish
 from latewood.api.http.app import Admin, create_app
-from latewood.api.owner import try_lock
 from latewood.engine.backup import backup
 from latewood.engine.backup import restore as restoring
 from latewood.engine.backup.restore import restore
 from latewood.engine.errors import ApiError
 from latewood.engine.library import Service
+from latewood.engine.owner.lock import try_lock
 from latewood.ingest.uploads import Spool, Spooled, Upload
 from latewood.search.types import DiskFullError
 

@@ -16,9 +16,10 @@ from typing import Any
 import psutil
 import pytest
 
-from latewood.api.owner import SocketServer, socket_path
+from latewood.api.owner import SocketServer
 from latewood.client.client import Client, DocumentSummary
 from latewood.engine.library import Service
+from latewood.engine.owner.lock import socket_path
 
 LATEWOOD = [sys.executable, "-m", "latewood.api.cli.main"]
 PATIENCE = 240

@@ -24,8 +24,9 @@ from latewood import LatewoodError
 from latewood.api.cli.mcp import OwnerLibrary
 from latewood.api.http.api_keys import KeyStore, Wish
 from latewood.api.http.app import LoopbackOnly, create_app
-from latewood.api.owner import SocketServer, private_socket, take_over, try_lock
+from latewood.api.owner import SocketServer, take_over
 from latewood.engine.library import Service
+from latewood.engine.owner.lock import private_socket, try_lock
 from latewood.engine.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

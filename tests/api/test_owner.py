@@ -19,18 +19,10 @@ import httpx
 import pytest
 
 from latewood.api import owner
-from latewood.api.owner import (
-    DataError,
-    OwnerGoneError,
-    SocketServer,
-    private_socket,
-    socket_path,
-    take_over,
-    try_lock,
-    with_owner,
-)
+from latewood.api.owner import OwnerGoneError, SocketServer, take_over, with_owner
 from latewood.client.client import Client, LatewoodError, UnreachableError
 from latewood.engine.library import Service
+from latewood.engine.owner.lock import DataError, private_socket, socket_path, try_lock
 from latewood.engine.settings import Settings
 from latewood.ingest.report import CLOSING
 

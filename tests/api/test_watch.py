@@ -21,9 +21,10 @@ import pytest
 
 from latewood.api.cli.common import CommandError
 from latewood.api.cli.watch import Following, follow, render
-from latewood.api.owner import SocketServer, private_socket, socket_path, take_over
+from latewood.api.owner import SocketServer, take_over
 from latewood.client.client import Client
 from latewood.engine.library import Service
+from latewood.engine.owner.lock import private_socket, socket_path
 from latewood.engine.settings import Settings
 from latewood.ingest.sources.watch import Pace
 

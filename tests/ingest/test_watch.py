@@ -366,7 +366,7 @@ def test_a_limit_of_the_system_is_said_and_not_passed_over(folder: Path) -> None
     for number in range(20):
         (folder / str(number)).mkdir()
     code = (
-        "import sys, threading\nfrom ingest.listening import FolderListener\n"
+        "import sys, threading\nfrom latewood.ingest.sources.listening import FolderListener\n"
         "from latewood.ingest.sources.watch import ListenError\n"
         "try:\n    FolderListener([sys.argv[1]], threading.Event())\n"
         "except ListenError as error:\n    print(error)"

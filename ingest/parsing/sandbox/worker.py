@@ -1,6 +1,7 @@
 """The process that parses: one request at a time from stdin, replies to what was stdout.
 
-Started by `workers.ParserPool` as `python -m ingest.parsing.child MEMORY_BYTES MAX_FILE_BYTES PARENT`.
+`pool.ParserPool` starts it as
+`python -m latewood.ingest.parsing.sandbox.worker MEMORY_BYTES MAX_FILE_BYTES PARENT`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The process that owns the embedded engine: `python -m search.stores.edge_worker FD`.
+"""The process that owns the embedded engine: `python -m latewood.search.stores.edge.worker FD`.
 
 The engine holds Python's lock for the whole of every call, so it lives apart from the process that serves.
 Requests come over a socket whose end is `FD`, one at a time, as `(method, arguments)`; each gets one reply,

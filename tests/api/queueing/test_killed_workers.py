@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from latewood.api.owner import socket_path
 from latewood.client.client import Client, LatewoodError, UnreachableError
 from latewood.engine.jobs.dbos_store import Database
+from latewood.engine.owner.lock import socket_path
 
 PEOPLE = Path(__file__).with_name("queue_people.py")
 PATIENCE = 120

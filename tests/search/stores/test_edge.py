@@ -280,8 +280,10 @@ def test_the_worker_never_loads_torch():
 def test_opening_a_store_does_not_run_the_callers_main_module_again(index_folder):
     script = index_folder / "main.py"
     script.write_text(
-        "print('ran')\nimport sys\nfrom pathlib import Path\nfrom search.stores.edge import EdgeStore\n"
-        "from latewood.search.types import IndexConfig\nEdgeStore(Path(sys.argv[1]), IndexConfig((4,), {})).close()\n"
+        "print('ran')\nimport sys\nfrom pathlib import Path\n"
+        "from latewood.search.stores.edge.store import EdgeStore\n"
+        "from latewood.search.types import IndexConfig\n"
+        "EdgeStore(Path(sys.argv[1]), IndexConfig((4,), {})).close()\n"
     )
     # A document in the working folder that is named like a module must not be imported either.
     (index_folder / "qdrant_edge.py").write_text("raise SystemExit('a document was imported')")
