@@ -2,6 +2,26 @@
 
 from latewood.client.async_client import AsyncClient
 from latewood.client.client import Client
-from latewood.client.types import LatewoodError, UnreachableError
+from latewood.client.types import (
+    DocumentDetail,
+    DocumentSummary,
+    Facets,
+    JobState,
+    LatewoodError,
+    Result,
+    SearchResponse,
+    UnreachableError,
+)
 
-__all__ = ["AsyncClient", "Client", "LatewoodError", "UnreachableError"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "DocumentDetail",
+    "DocumentSummary",
+    "Facets",
+    "JobState",
+    "LatewoodError",
+    "Result",
+    "SearchResponse",
+    "UnreachableError",
+]

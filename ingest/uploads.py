@@ -253,7 +253,8 @@ def _number_of(name: str) -> int:
 def _read(folder: Path) -> Upload | None:
     """What an entry says of itself; None, and a line in the log, for what is no upload of ours."""
     try:
-        return Upload(**json.loads((folder / "upload.json").read_text(encoding="utf-8")))
+        fields = json.loads((folder / "upload.json").read_text(encoding="utf-8"))
+        return Upload(**{**fields, "keeps": tuple(fields.get("keeps", ()))})
     except (OSError, ValueError, TypeError) as error:
         logger.warning("%s is not a readable upload and is left out: %s", folder, error)
         return None

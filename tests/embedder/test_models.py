@@ -27,7 +27,7 @@ def test_jina_has_an_adapter_for_every_task_and_says_its_licence():
 
 def test_importing_the_embedder_loads_neither_torch_nor_transformers():
     code = (
-        "import embedder, embedder.engine, embedder.pooling, sys;"
+        "import latewood.embedder.serving.engine, latewood.embedder.encoder.pooling, sys;"
         "heavy = {'torch', 'transformers', 'peft', 'sentence_transformers', 'huggingface_hub'};"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )

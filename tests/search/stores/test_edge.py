@@ -31,7 +31,7 @@ import sys, uuid, numpy as np
 from pathlib import Path
 from latewood.embedder.types import SparseVector, Vectors
 from latewood.search.stores.edge.store import EdgeStore
-from search.types import *
+from latewood.search.types import *
 store = EdgeStore(Path(sys.argv[1]), IndexConfig((4,), {}), int(sys.argv[2]) if len(sys.argv) > 2 else None)
 print("open", store.worker_pid, flush=True)
 sparse = SparseVector(np.array([7], np.uint32), np.array([1.0], np.float32))
@@ -271,7 +271,8 @@ def test_more_chunks_than_fit_a_message_are_all_written(open_edge, kit):
 
 def test_the_worker_never_loads_torch():
     code = (
-        "import sys, search.stores.edge_worker; print('torch' in sys.modules, 'transformers' in sys.modules)"
+        "import sys, latewood.search.stores.edge.worker;"
+        "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["False", "False"]
