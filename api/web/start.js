@@ -57,7 +57,7 @@ async function load() {
   await loadCollections("");
   await loadDocuments();
   await loadJobs();
-  await askFromAddress();
+  if (!state.asked) await askFromAddress(); // a question that was asked meanwhile is not replaced
 }
 
 async function start() {

