@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import re
 import shutil
 import uuid
@@ -32,7 +31,7 @@ from latewood.ingest.sync import Place, Work, document_from
 from latewood.ingest.types import CONFLICT, Document, ParseError, document_id
 from latewood.search.analysis.language_detection import language_of
 from latewood.search.stores.base import Store
-from latewood.search.stores.durable import make_folder
+from latewood.search.stores.durable import make_folder, sync
 from latewood.search.types import DocumentInfo, MetadataValue
 
 SOURCE = "uploads:"
@@ -119,13 +118,13 @@ class Spool:
             write(draft / "content")
             (draft / "upload.json").write_text(json.dumps(asdict(upload)), encoding="utf-8")
             for name in ("content", "upload.json"):
-                _fsync(draft / name)
-            _fsync(draft)
+                sync(draft / name)
+            sync(draft)
             # Names sort by arrival, so that the later of two uploads of one document is ingested last.
             number = self.sequence.next(above=self._highest())
             final = self._root / f"s{number:019d}-{upload.document_id}-{uuid.uuid4().hex[:8]}"
             draft.rename(final)
-            _fsync(self._root)
+            sync(self._root)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
@@ -189,7 +188,7 @@ class Spool:
     def sync(self) -> None:
         """On return every entry that was forgotten before the call stays so, whatever the power does."""
         if self._root.is_dir():
-            _fsync(self._root)
+            sync(self._root)
 
     def remove_all(self, document: str, before: Spooled | None = None) -> None:
         """Forget a document's uploads, oldest first: all, or those that arrived before this one."""
@@ -258,14 +257,6 @@ def _read(folder: Path) -> Upload | None:
     except (OSError, ValueError, TypeError) as error:
         logger.warning("%s is not a readable upload and is left out: %s", folder, error)
         return None
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def is_small(spooled: Spooled) -> bool:
